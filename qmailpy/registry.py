@@ -1,0 +1,39 @@
+"""registry - which commands there are. Data only: every other list of commands is checked against this one."""
+
+
+class Command:
+    """One row: module below qmailpy.commands, manual section, and the suite whose original it re-creates."""
+
+    __slots__ = ("module", "section", "suite")
+
+    def __init__(self, module: str, section: int, suite: str) -> None:
+        self.module = module
+        self.section = section
+        self.suite = suite
+
+
+COMMANDS = {
+    "addcr": Command("addcr", 1, "ucspi-tcp"),
+    "argv0": Command("argv0", 1, "ucspi-tcp"),
+    "checkpassword": Command("checkpassword", 8, "checkpassword"),
+    "checkpassword-flatfile": Command("checkpassword_flatfile", 8, "qmailpy"),
+    "checkpassword-test": Command("checkpassword_test", 8, "qmailpy"),
+    "date@": Command("date_at", 1, "ucspi-tcp"),
+    "delcr": Command("delcr", 1, "ucspi-tcp"),
+    "finger@": Command("finger_at", 1, "ucspi-tcp"),
+    "fixcrio": Command("fixcrio", 1, "ucspi-tcp"),
+    "http@": Command("http_at", 1, "ucspi-tcp"),
+    "maildirmake": Command("maildirmake", 1, "qmail"),
+    "mconnect": Command("mconnect", 1, "ucspi-tcp"),
+    "mconnect-io": Command("mconnect_io", 1, "ucspi-tcp"),
+    "qmail-pop3d": Command("qmail_pop3d", 8, "qmail"),
+    "qmail-popup": Command("qmail_popup", 8, "qmail"),
+    "rblsmtpd": Command("rblsmtpd", 1, "ucspi-tcp"),
+    "recordio": Command("recordio", 1, "ucspi-tcp"),
+    "tcpcat": Command("tcpcat", 1, "ucspi-tcp"),
+    "tcpclient": Command("tcpclient", 1, "ucspi-tcp"),
+    "tcprules": Command("tcprules", 1, "ucspi-tcp"),
+    "tcprulescheck": Command("tcprulescheck", 1, "ucspi-tcp"),
+    "tcpserver": Command("tcpserver", 1, "ucspi-tcp"),
+    "who@": Command("who_at", 1, "ucspi-tcp"),
+}

@@ -1,0 +1,1 @@
+"""Where accounts and their password hashes live: one module per kind of database."""
