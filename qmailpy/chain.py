@@ -19,9 +19,8 @@ import errno
 import os
 import sys
 
-import _signal
-
 from qmailpy import registry, strerr
+from qmailpy.unix import signals
 
 DEFAULT_PATH = b"/bin:/usr/bin"  # pathexec_run of the originals
 COLD = b"QMAILPY_COLD"
@@ -139,10 +138,7 @@ def _shed(kept: tuple[int, ...]) -> None:
                 os.close(fd)
         except OSError:  # the descriptor of the listing itself
             pass
-    _signal.set_wakeup_fd(-1)
-    for number in range(1, _signal.NSIG):
-        if callable(_signal.getsignal(number)):
-            _signal.signal(number, _signal.SIG_DFL)
+    signals.forget_handlers()
 
 
 def _bug(name: str, error: BaseException) -> int:
@@ -182,8 +178,7 @@ def _follow(step: "int | Exec", env: Env, waiting: bool, kept: tuple[int, ...]) 
             if waiting:
                 if not os.path.exists(path):
                     continue
-                foreign, before = step, env  # the child makes the same search, and need not wait
-                return os.waitpid(spawn(lambda: foreign, before, "attempt"), 0)[1]
+                return os.waitpid(_spawn_step(step, env), 0)[1]
             error = _execute(path, step)
             if error.errno != errno.ENOENT:
                 problem = error
@@ -245,6 +240,11 @@ def spawn(child, env: Env, who: str) -> int:  # type: ignore[no-untyped-def]
         os._exit(code & 255)
 
 
+def _spawn_step(step: Exec, env: Env) -> int:
+    """For attempt: the child makes the same search again, and need not wait."""
+    return spawn(lambda: step, env, "attempt")
+
+
 def preload(argv: list[bytes], env: Env) -> None:
     """Import the commands of this toolkit that stand in argv, and set what is in memory aside from collection.
 
@@ -280,14 +280,8 @@ def _environment() -> Env:
 
 
 def start(name: str, folder: str) -> None:
-    """Run the command name as a process of its own; folder is where the launchers are. Never returns.
-
-    Python ignores SIGPIPE and SIGXFSZ and catches SIGINT when it starts; a C program finds them at default.
-    """
+    """Run the command name as a process of its own; folder is where the launchers are. Never returns."""
     _Toolkit.folder = folder
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
-        _signal.signal(number, _signal.SIG_DFL)
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    signals.undo_python()
     env = _environment()
     os._exit(run(_call(name, [os.fsencode(word) for word in sys.argv], env), env) & 255)

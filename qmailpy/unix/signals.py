@@ -2,12 +2,13 @@
 
 import _signal
 
-CHLD = _signal.SIGCHLD
-TERM = _signal.SIGTERM
-PIPE = _signal.SIGPIPE
-ALRM = _signal.SIGALRM
-HUP = _signal.SIGHUP
-INT = _signal.SIGINT
+CHLD: int = _signal.SIGCHLD
+TERM: int = _signal.SIGTERM
+PIPE: int = _signal.SIGPIPE
+ALRM: int = _signal.SIGALRM
+HUP: int = _signal.SIGHUP
+INT: int = _signal.SIGINT
+XFSZ: int = _signal.SIGXFSZ
 
 
 def ignore(number: int) -> None:
@@ -23,3 +24,29 @@ def default(number: int) -> None:
 def catch(number: int, handler) -> None:  # type: ignore[no-untyped-def]
     """Call handler(number, frame) between two bytecodes after the signal; an exec forgets that."""
     _signal.signal(number, handler)
+
+
+def wake(fd: int) -> None:
+    """Write the number of each caught signal to fd, which is non-blocking: wakes a poll without a race."""
+    _signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def alarm(seconds: int) -> None:
+    """SIGALRM after so many seconds; 0 takes it back. An exec keeps it."""
+    _signal.alarm(seconds)
+
+
+def forget_handlers() -> None:
+    """What execve does: caught signals go back to default, ignored ones stay ignored."""
+    _signal.set_wakeup_fd(-1)
+    for number in range(1, _signal.NSIG):
+        if callable(_signal.getsignal(number)):
+            _signal.signal(number, _signal.SIG_DFL)
+
+
+def undo_python() -> None:
+    """Python ignores SIGPIPE and SIGXFSZ and catches SIGINT when it starts; a C program finds them at default."""
+    default(PIPE)
+    default(XFSZ)
+    if _signal.getsignal(INT) is _signal.default_int_handler:
+        default(INT)
