@@ -18,6 +18,7 @@ QMAILPY_COLD, set and not empty, turns warm steps off: every step is a real exec
 import errno
 import os
 import sys
+from _collections_abc import Callable  # collections.abc imports a megabyte with it
 
 from qmailpy import registry, strerr
 from qmailpy.unix import signals
@@ -223,10 +224,10 @@ def _keep(fd: int) -> int:
     return -1
 
 
-def spawn(child, env: Env, who: str) -> int:  # type: ignore[no-untyped-def]
+def spawn(child: Callable[[], int | Exec], env: Env, who: str) -> int:
     """Fork; the child calls child() for its exit code or Exec, and follows that. Returns the pid.
 
-    child is a function without arguments; env the environment it starts with; who names it in a bug report.
+    env is the environment it starts with; who names it in a bug report.
     """
     pid = os.fork()
     if pid:

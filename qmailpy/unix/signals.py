@@ -1,6 +1,7 @@
 """signals - dispositions by name, without the module signal: that one imports enum, a megabyte per process."""
 
 import _signal
+from _collections_abc import Callable
 
 CHLD: int = _signal.SIGCHLD
 TERM: int = _signal.SIGTERM
@@ -21,7 +22,7 @@ def default(number: int) -> None:
     _signal.signal(number, _signal.SIG_DFL)
 
 
-def catch(number: int, handler) -> None:  # type: ignore[no-untyped-def]
+def catch(number: int, handler: Callable[[int, object], None]) -> None:
     """Call handler(number, frame) between two bytecodes after the signal; an exec forgets that."""
     _signal.signal(number, handler)
 

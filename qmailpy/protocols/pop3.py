@@ -1,0 +1,354 @@
+"""pop3 - both halves of a POP3 session (RFC 1939) as the originals speak it, without I/O.
+
+Authorization is qmail-popup's half, up to the name and password; Transaction is qmail-pop3d's half, with the
+list of messages. Both take a line and give the bytes of the reply. What old clients get is the originals'
+byte for byte, `+OK` with its trailing blank included; a client that asks for CAPA or AUTH is a modern one and
+gets response codes (RFC 2449, RFC 3206) from then on.
+
+    state          verbs                                                  next
+    AUTHORIZATION  USER PASS APOP AUTH CAPA NOOP QUIT                     login | end
+    TRANSACTION    STAT LIST UIDL RETR TOP DELE RSET LAST NOOP CAPA QUIT  UPDATE | end
+"""
+
+from _collections_abc import Callable
+
+from qmailpy.formats.maildirname import unique
+from qmailpy.formats.numbers import scan
+from qmailpy.protocols import sasl
+
+# Replies of both halves
+OKAY = b"+OK \r\n"
+SYNTAX = b"-ERR syntax error\r\n"
+TOO_LONG = b"-ERR line too long\r\n"
+
+# Replies in AUTHORIZATION
+USER_FIRST = b"-ERR USER first\r\n"
+AUTHORIZATION_FIRST = b"-ERR authorization first\r\n"
+CRASHED = b"aack, child crashed\r\n"
+BAD_AUTHORIZATION = b"authorization failed\r\n"
+NO_MECHANISM = b"-ERR unknown mechanism\r\n"
+CANCELLED = b"-ERR authentication cancelled\r\n"
+BAD_RESPONSE = b"-ERR malformed response\r\n"
+
+# Replies in TRANSACTION
+UNIMPLEMENTED = b"-ERR unimplemented\r\n"
+DELETED = b"-ERR already deleted\r\n"
+FROM_ONE = b"-ERR messages are counted from 1\r\n"
+NOT_THAT_MANY = b"-ERR not that many messages\r\n"
+UNABLE_TO_OPEN = b"-ERR unable to open that message\r\n"
+UNABLE_TO_UNLINK = b"-ERR unable to unlink all deleted messages\r\n"
+
+# Capabilities, RFC 2449 §6. Both states may announce what the other one has.
+COMMON = (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
+BEFORE_LOGIN = (*COMMON, b"USER", b"SASL " + b" ".join(sasl.MECHANISMS))
+AFTER_LOGIN = (*COMMON, b"EXPIRE NEVER", b"IMPLEMENTATION qmailpy")
+
+END = b".\r\n"
+
+
+def multiline(lines: "tuple[bytes, ...] | list[bytes]", first: bytes = OKAY) -> bytes:
+    """A reply of several lines; none of them may begin with a dot."""
+    return first + b"".join(line + b"\r\n" for line in lines) + END
+
+
+def split(line: "bytes | bytearray") -> "tuple[bytes, bytes | bytearray]":
+    """(verb in upper case, argument) of a line without its LF: one CR at the end is dropped, a NUL cuts the line,
+    only blanks separate, and those behind the argument belong to it. Source: commands() of qmail."""
+    if line.endswith(b"\r"):
+        line = line[:-1]
+    end = line.find(b"\0")
+    if end >= 0:
+        line = line[:end]
+    verb, _, argument = line.partition(b" ")
+    return bytes(verb).upper(), argument.lstrip(b" ")
+
+
+class Authorization:
+    """The half before the login. `line` gives the reply; `login` is set when a name and password are there (then
+    the reply is empty: the next program answers), `ended` when the client has said QUIT."""
+
+    __slots__ = ("_exchange", "_name", "coded", "ended", "login")
+
+    def __init__(self) -> None:
+        self._name: bytes | None = None
+        self._exchange: sasl.Exchange | None = None
+        self.coded = False
+        self.ended = False
+        self.login: sasl.Credentials | None = None
+
+    def line(self, line: bytearray) -> bytes:
+        """Take one line without its LF, which is overwritten, as it may hold a password."""
+        try:
+            if len(line) > sasl.LINE_LIMIT:
+                self._exchange = None
+                return TOO_LONG
+            if self._exchange is not None:
+                return self._respond(self._exchange, line[:-1] if line.endswith(b"\r") else line)
+            verb, argument = split(line)
+            return self._VERBS.get(verb, Authorization._unknown)(self, bytearray(argument))
+        finally:
+            line[:] = bytes(len(line))
+
+    def _user(self, argument: bytearray) -> bytes:
+        if not argument:
+            return SYNTAX
+        self._name = bytes(argument)
+        return OKAY
+
+    def _pass(self, argument: bytearray) -> bytes:
+        if self._name is None:
+            return USER_FIRST
+        if not argument:
+            return SYNTAX
+        self.login = sasl.Credentials(self._name, argument)
+        return b""
+
+    def _apop(self, argument: bytearray) -> bytes:
+        name, blank, digest = argument.partition(b" ")
+        if not blank:
+            return SYNTAX
+        self.login = sasl.Credentials(bytes(name), digest)
+        return b""
+
+    def _auth(self, argument: bytearray) -> bytes:
+        self.coded = True
+        if not argument:  # before RFC 5034: the list of mechanisms
+            return multiline(tuple(sasl.MECHANISMS))
+        name, blank, text = argument.partition(b" ")
+        mechanism = bytes(name).upper()
+        if mechanism not in sasl.MECHANISMS:
+            return NO_MECHANISM
+        exchange = sasl.Exchange(mechanism)
+        if blank:
+            return self._respond(exchange, sasl.initial(text))
+        self._exchange = exchange
+        return b"+ " + exchange.challenge + b"\r\n"
+
+    def _respond(self, exchange: sasl.Exchange, text: bytearray) -> bytes:
+        self._exchange = None
+        try:
+            exchange.respond(text)
+        except sasl.Cancelled:
+            return CANCELLED
+        except sasl.Refused:
+            return BAD_RESPONSE
+        if exchange.credentials is None:
+            self._exchange = exchange
+            return b"+ " + exchange.challenge + b"\r\n"
+        self.login = exchange.credentials
+        return b""
+
+    def _capa(self, argument: bytearray) -> bytes:
+        self.coded = True
+        return multiline(BEFORE_LOGIN)
+
+    def _noop(self, argument: bytearray) -> bytes:
+        return OKAY
+
+    def _quit(self, argument: bytearray) -> bytes:
+        self.ended = True
+        return OKAY
+
+    def _unknown(self, argument: bytearray) -> bytes:
+        return AUTHORIZATION_FIRST
+
+    _VERBS = {  # noqa: RUF012
+        b"USER": _user,
+        b"PASS": _pass,
+        b"APOP": _apop,
+        b"AUTH": _auth,
+        b"CAPA": _capa,
+        b"NOOP": _noop,
+        b"QUIT": _quit,
+    }
+
+    def verdict(self, exit_code: int | None) -> bytes:
+        """The reply to a login whose programs have ended; exit_code is None if they crashed. Codes: RFC 3206.
+
+        A checker says 1 for wrong credentials, vchkpw 3; 2 is misuse and 111 temporary trouble.
+        """
+        if exit_code == 0:
+            return b""
+        code = b""
+        if self.coded:
+            code = {None: b"[SYS/PERM] ", 2: b"[SYS/PERM] ", 111: b"[SYS/TEMP] "}.get(exit_code, b"[AUTH] ")
+        return b"-ERR " + code + (CRASHED if exit_code is None else BAD_AUTHORIZATION)
+
+
+class Retrieve:
+    """A message is wanted: index from 0; limit is the number of body lines, None for all."""
+
+    __slots__ = ("index", "limit")
+
+    def __init__(self, index: int, limit: int | None) -> None:
+        self.index = index
+        self.limit = limit
+
+
+class Transaction:
+    """The half behind the login, on the messages of the session: their paths in the Maildir and sizes in bytes.
+
+    `line` gives the reply and, where the store has to be asked first, a Retrieve. `ended` is set by QUIT, whose
+    reply is the caller's, after the update; `deleted` holds the indices to be removed then.
+    """
+
+    __slots__ = ("_last", "_paths", "_sizes", "deleted", "ended")
+
+    def __init__(self, paths: list[bytes], sizes: list[int]) -> None:
+        self._paths = paths
+        self._sizes = sizes
+        self._last = 0
+        self.deleted: set[int] = set()
+        self.ended = False
+
+    def line(self, line: bytes) -> "tuple[bytes, Retrieve | None]":
+        """Take one line without its LF."""
+        if len(line) > LINE_LIMIT:
+            return TOO_LONG, None
+        verb, argument = split(line)
+        answer = self._VERBS.get(verb, Transaction._unknown)(self, bytes(argument))
+        return answer if isinstance(answer, tuple) else (answer, None)
+
+    def _number(self, argument: bytes) -> "int | bytes":
+        """The index of an undeleted message, or the refusal. What follows the digits is ignored."""
+        number, length = scan(argument)
+        if not length:
+            return SYNTAX
+        if not number:
+            return FROM_ONE
+        if number > len(self._sizes):
+            return NOT_THAT_MANY
+        return number - 1 if number - 1 not in self.deleted else DELETED
+
+    def _stat(self, argument: bytes) -> bytes:
+        total = sum(self._sizes) - sum(self._sizes[index] for index in self.deleted)
+        return b"+OK %d %d\r\n" % (len(self._sizes), total)  # the count includes deleted messages, qmail-pop3d(8)
+
+    def _list(self, argument: bytes) -> bytes:
+        return self._listing(argument, self._scan_line)
+
+    def _uidl(self, argument: bytes) -> bytes:
+        return self._listing(argument, self._unique_line)
+
+    def _scan_line(self, index: int) -> bytes:
+        return b"%d %d" % (index + 1, self._sizes[index])
+
+    def _unique_line(self, index: int) -> bytes:
+        return b"%d %b" % (index + 1, unique(self._paths[index]))
+
+    def _listing(self, argument: bytes, line: Callable[[int], bytes]) -> bytes:
+        if argument:
+            index = self._number(argument)
+            return index if isinstance(index, bytes) else b"+OK " + line(index) + b"\r\n"
+        deleted = self.deleted
+        return multiline([line(index) for index in range(len(self._sizes)) if index not in deleted])
+
+    def _dele(self, argument: bytes) -> bytes:
+        index = self._number(argument)
+        if isinstance(index, bytes):
+            return index
+        self.deleted.add(index)
+        self._last = max(self._last, index + 1)
+        return OKAY
+
+    def _retrieve(self, argument: bytes) -> "bytes | tuple[bytes, Retrieve | None]":
+        index = self._number(argument)
+        if isinstance(index, bytes):
+            return index
+        rest = argument[scan(argument)[1] :].lstrip(b" ")
+        limit, length = scan(rest)
+        return b"", Retrieve(index, limit if length else None)
+
+    def _rset(self, argument: bytes) -> bytes:
+        self.deleted.clear()
+        self._last = 0
+        return OKAY
+
+    def _last_(self, argument: bytes) -> bytes:
+        return b"+OK %d\r\n" % self._last  # RFC 1460, gone since RFC 1725
+
+    def _capa(self, argument: bytes) -> bytes:
+        return multiline(AFTER_LOGIN)
+
+    def _noop(self, argument: bytes) -> bytes:
+        return OKAY
+
+    def _quit(self, argument: bytes) -> bytes:
+        self.ended = True
+        return b""
+
+    def _unknown(self, argument: bytes) -> bytes:
+        return UNIMPLEMENTED
+
+    _VERBS = {  # noqa: RUF012
+        b"STAT": _stat,
+        b"LIST": _list,
+        b"UIDL": _uidl,
+        b"DELE": _dele,
+        b"RETR": _retrieve,
+        b"TOP": _retrieve,
+        b"RSET": _rset,
+        b"LAST": _last_,
+        b"CAPA": _capa,
+        b"NOOP": _noop,
+        b"QUIT": _quit,
+    }
+
+
+LINE_LIMIT = 1024  # bytes of a command; RFC 2449 §4 allows 255
+
+
+class Body:
+    """A message on its way to the client: dots doubled, LF made CRLF, and the lines behind the header counted.
+
+    A CR of the message stays, so CRLF becomes CR CR LF; the header ends at the first empty line, which a message
+    with CRLF has none of; one blank line follows every message. All that is qmail-pop3d's.
+    """
+
+    __slots__ = ("_fresh", "_header", "_left", "done")
+
+    def __init__(self, limit: int | None) -> None:
+        """limit: lines behind the header, None for all."""
+        self._fresh = True  # the next byte begins a line
+        self._header = limit is not None
+        self._left = limit
+        self.done = False  # the limit is reached: no more is wanted
+
+    def feed(self, block: bytes) -> bytes:
+        """The bytes on the wire for the next block of the message."""
+        if self._left is not None:
+            block = self._cut(block)
+        if not block:
+            return b""
+        wire = block.replace(b"\n", b"\r\n")
+        if b"\n." in block:
+            wire = wire.replace(b"\n.", b"\n..")
+        if self._fresh and block.startswith(b"."):
+            wire = b"." + wire
+        self._fresh = block.endswith(b"\n")
+        return wire
+
+    def end(self) -> bytes:
+        """What follows the last block."""
+        return b"\r\n.\r\n" if self._fresh else b"\r\n\r\n.\r\n"
+
+    def _cut(self, block: bytes) -> bytes:
+        """The part of block that belongs to the header or to the wanted lines."""
+        assert self._left is not None
+        start = 0
+        if self._header:
+            if self._fresh and block.startswith(b"\n"):
+                start = 1
+            else:
+                start = block.find(b"\n\n") + 2
+                if start == 1:
+                    return block
+            self._header = False
+        lines = block.count(b"\n", start)
+        if lines < self._left:
+            self._left -= lines
+            return block
+        for _ in range(self._left):
+            start = block.find(b"\n", start) + 1
+        self.done = True
+        return block[:start]

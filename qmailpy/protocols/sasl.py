@@ -1,0 +1,102 @@
+"""sasl - the mechanisms a checkpassword program can serve: PLAIN (RFC 4616) and LOGIN. Pure.
+
+A mechanism is a generator: it yields challenges, is sent responses, and returns the Credentials. The same
+exchange serves POP3 (RFC 5034) and SMTP (RFC 4954), which differ only in how they wrap the lines.
+"""
+
+import binascii
+from _collections_abc import Generator  # collections.abc imports a megabyte with it
+
+LINE_LIMIT = 12288  # bytes of a base64 line, RFC 4954 §4
+
+
+class Refused(Exception):
+    """The response is no answer to the challenge: bad base64, missing fields, somebody else's authorization."""
+
+
+class Cancelled(Exception):
+    """The client sent `*` (RFC 5034 §4)."""
+
+
+class Credentials:
+    """Who somebody claims to be. Both may hold any byte but NUL; the password is the caller's to overwrite."""
+
+    __slots__ = ("name", "password")
+
+    def __init__(self, name: bytes, password: bytearray) -> None:
+        self.name = name
+        self.password = password
+
+
+Mechanism = Generator[bytes, bytearray, Credentials]
+
+
+def plain() -> Mechanism:
+    """authzid NUL authcid NUL password, RFC 4616 §2."""
+    response = yield b""
+    fields = response.split(b"\0")
+    if len(fields) != 3 or not fields[1] or (fields[0] and fields[0] != fields[1]):
+        raise Refused
+    response[:] = bytes(len(response))
+    return Credentials(bytes(fields[1]), fields[2])
+
+
+def login() -> Mechanism:
+    """Name and password one by one; never standardized, still what many clients speak."""
+    name = yield b"Username:"
+    password = yield b"Password:"
+    # A NUL would shift the fields of the packet for the checker.
+    if not name or b"\0" in name or b"\0" in password:
+        raise Refused
+    return Credentials(bytes(name), password)
+
+
+MECHANISMS = {b"PLAIN": plain, b"LOGIN": login}
+
+
+class Exchange:
+    """One run of a mechanism. `challenge` is what the client has to answer, in base64 as it goes on the wire;
+    `credentials` is set when the client has said all."""
+
+    def __init__(self, mechanism: bytes) -> None:
+        """mechanism: a key of MECHANISMS."""
+        self._steps = MECHANISMS[mechanism]()
+        self.challenge = _encode(next(self._steps))
+        self.credentials: Credentials | None = None
+
+    def respond(self, text: bytearray) -> None:
+        """Take one response line, base64 as it came; raises Refused or Cancelled. text is overwritten."""
+        if text == b"*":
+            raise Cancelled
+        response = decode(text)
+        text[:] = bytes(len(text))
+        try:
+            self.challenge = _encode(self._steps.send(response))
+        except StopIteration as end:
+            self.credentials = end.value
+
+
+def initial(text: bytearray) -> bytearray:
+    """The initial response behind the mechanism's name: `=` stands for an empty one (RFC 5034 §4)."""
+    return bytearray() if text == b"=" else text
+
+
+def decode(text: bytearray) -> bytearray:
+    """Strict base64 into a bytearray, group by group: no immutable copy of a whole password is left behind."""
+    decoded = bytearray()
+    for start in range(0, len(text), 4):
+        group = text[start : start + 4]
+        try:
+            piece = binascii.a2b_base64(group)
+        except binascii.Error:
+            raise Refused
+        if binascii.b2a_base64(piece, newline=False) != group:
+            raise Refused
+        if len(piece) < 3 and start + 4 < len(text):
+            raise Refused
+        decoded += piece
+    return decoded
+
+
+def _encode(challenge: bytes) -> bytes:
+    return binascii.b2a_base64(challenge, newline=False)
