@@ -1,0 +1,114 @@
+"""A DNS server for tests, on a loopback address of its own, from a zone text; and what it can do wrong."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+Records = dict[tuple[str, str], list[str]]  # (name, type) -> data; a name without final dot
+Twist = Callable[[dns.message.Message, bytes], "bytes | None"]  # (right answer, its bytes) -> what to send
+
+
+def answer(query: dns.message.Message, records: Records) -> dns.message.Message:
+    """What a cache would say: follows CNAME, NXDOMAIN for a name it has nothing of."""
+    reply = dns.message.make_response(query, recursion_available=True)
+    question = query.question[0]
+    kind = dns.rdatatype.to_text(question.rdtype)
+    name = question.name.to_text(omit_final_dot=True).lower()
+    if not any(known == name for known, _ in records):
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+    while (name, "CNAME") in records and kind != "CNAME":
+        target = records[name, "CNAME"][0]
+        reply.answer.append(dns.rrset.from_text(name + ".", 60, "IN", "CNAME", target + "."))
+        name = target
+    if (name, kind) in records:
+        reply.answer.append(dns.rrset.from_text(name + ".", 60, "IN", kind, *records[name, kind]))
+    return reply
+
+
+class Server:
+    """Serves UDP and TCP on ip. twist, if given, replaces the bytes of an answer over UDP; None: no answer."""
+
+    def __init__(self, ip: str, port: int, records: Records, twist: Twist | None) -> None:
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        self.ip = ip
+        self.asked: list[tuple[str, str, str]] = []  # transport, name, type
+        self._records = records
+        self._twist = twist
+        self._udp = socket.socket(family, socket.SOCK_DGRAM)
+        self._tcp = socket.socket(family, socket.SOCK_STREAM)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._udp.bind((ip, port))
+        self.port: int = self._udp.getsockname()[1]
+        self._tcp.bind((ip, self.port))
+        self._tcp.listen()
+        self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve_udp, self._serve_tcp)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a command ask this server, and nothing else of this host count."""
+        return {"DNSCACHEIP": self.ip, "QMAILPY_DNSPORT": str(self.port), "LOCALDOMAIN": "", "DNSREWRITEFILE": ""}
+
+    def close(self) -> None:
+        for sock in (self._udp, self._tcp):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._udp.close()
+        self._tcp.close()
+
+    def _read(self, transport: str, packet: bytes) -> dns.message.Message:
+        query = dns.message.from_wire(packet)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True)
+        self.asked.append((transport, name, dns.rdatatype.to_text(question.rdtype)))
+        return answer(query, self._records)
+
+    def _serve_udp(self) -> None:
+        while True:
+            try:
+                packet, client = self._udp.recvfrom(4096)
+            except OSError:
+                return
+            if not packet:  # shutdown
+                return
+            reply = self._read("udp", packet)
+            data: bytes | None = reply.to_wire(max_size=65535)
+            if data is not None and len(data) > 512:
+                short = dns.message.make_response(dns.message.from_wire(packet))
+                short.flags |= dns.flags.TC
+                data = short.to_wire()
+            if self._twist is not None and data is not None:
+                data = self._twist(reply, data)
+            if data is not None:
+                self._udp.sendto(data, client)
+
+    def _serve_tcp(self) -> None:
+        while True:
+            try:
+                connection, _ = self._tcp.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError, struct.error):
+                (size,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
+                data = self._read("tcp", connection.recv(size, socket.MSG_WAITALL)).to_wire(max_size=65535)
+                connection.sendall(struct.pack("!H", len(data)) + data)
+
+
+@contextlib.contextmanager
+def running(records: Records, ip: str = "127.0.0.1", port: int = 0, twist: Twist | None = None) -> Iterator[Server]:
+    server = Server(ip, port, records, twist)
+    try:
+        yield server
+    finally:
+        server.close()
