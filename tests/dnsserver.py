@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.rrset
 
 Records = dict[tuple[str, str], list[str]]  # (name, type) -> data; a name without final dot
-Twist = Callable[[dns.message.Message, bytes], "bytes | None"]  # (right answer, its bytes) -> what to send
+Twist = Callable[[bytes], list[bytes]]  # right answer -> the packets to send in place of it
 
 
 def answer(query: dns.message.Message, records: Records) -> dns.message.Message:
@@ -34,7 +34,7 @@ def answer(query: dns.message.Message, records: Records) -> dns.message.Message:
 
 
 class Server:
-    """Serves UDP and TCP on ip. twist, if given, replaces the bytes of an answer over UDP; None: no answer."""
+    """Serves UDP and TCP on ip. twist, if given, says what is sent over UDP in place of the right answer."""
 
     def __init__(self, ip: str, port: int, records: Records, twist: Twist | None) -> None:
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
@@ -83,15 +83,13 @@ class Server:
             if not packet:  # shutdown
                 return
             reply = self._read("udp", packet)
-            data: bytes | None = reply.to_wire(max_size=65535)
-            if data is not None and len(data) > 512:
+            data = reply.to_wire(max_size=65535)
+            if len(data) > 512:
                 short = dns.message.make_response(dns.message.from_wire(packet))
                 short.flags |= dns.flags.TC
                 data = short.to_wire()
-            if self._twist is not None and data is not None:
-                data = self._twist(reply, data)
-            if data is not None:
-                self._udp.sendto(data, client)
+            for datagram in [data] if self._twist is None else self._twist(data):
+                self._udp.sendto(datagram, client)
 
     def _serve_tcp(self) -> None:
         while True:
