@@ -1,0 +1,69 @@
+"""crypt - passwords and the hashes of crypt(5), by the system's libcrypt through ctypes.
+
+Python's own module is gone since 3.13. Passwords are bytearrays; every copy made here is wiped.
+"""
+
+import ctypes
+import os
+from _operator import _compare_digest
+
+SALT = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+METHODS = (b"$y$", b"$6$")  # for new hashes, the first that libcrypt knows
+
+
+def _library() -> ctypes.CDLL:
+    for name in ("libcrypt.so.1", "libcrypt.so.2", None):  # None: the C library itself, as with musl
+        try:
+            library = ctypes.CDLL(name)
+        except OSError:
+            continue
+        if hasattr(library, "crypt_r"):
+            return library
+    raise ImportError("no libcrypt with crypt_r on this system")
+
+
+_libcrypt = _library()
+_crypt_r = _libcrypt.crypt_r
+_crypt_r.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_crypt_r.restype = ctypes.c_char_p
+
+# struct crypt_data, bytes: of libxcrypt, which has crypt_rn too; of the old libcrypt of glibc, the largest.
+DATA = 32768 if hasattr(_libcrypt, "crypt_rn") else 131232
+
+
+def _address(buffer: bytearray):  # type: ignore[no-untyped-def]
+    return ctypes.byref(ctypes.c_char.from_buffer(buffer))
+
+
+def crypt(password: bytearray, setting: bytes) -> bytes | None:
+    """The hash of password by method and salt of setting (a hash does); None if setting is none of crypt(5)."""
+    phrase = bytearray(len(password) + 1)
+    phrase[:-1] = password
+    work = bytearray(DATA)
+    hashed: bytes | None = _crypt_r(_address(phrase), setting, _address(work))
+    phrase[:] = bytes(len(phrase))
+    work[:] = bytes(DATA)
+    return None if hashed is None or hashed.startswith(b"*") else hashed  # *0 and *1 are crypt's words for failure
+
+
+def same(one: bytes | bytearray, other: bytes | bytearray) -> bool:
+    """Whether two secrets are equal, in a time that does not depend on where they differ."""
+    return _compare_digest(one, other)
+
+
+def setting() -> bytes:
+    """Method, cost and a fresh salt for a new hash: the best of METHODS, at libcrypt's own cost."""
+    if hasattr(_libcrypt, "crypt_gensalt_rn"):
+        made = ctypes.create_string_buffer(256)
+        for method in METHODS:
+            if _libcrypt.crypt_gensalt_rn(method, ctypes.c_ulong(0), None, 0, made, len(made)):
+                return made.value
+    return b"$6$" + bytes(SALT[byte & 63] for byte in os.urandom(16))
+
+
+def make(password: bytearray) -> bytes:
+    """A new hash of password. Raises OSError where libcrypt can make none."""
+    hashed = crypt(password, setting())
+    if hashed is None:
+        raise OSError("crypt_r")
+    return hashed

@@ -1,0 +1,56 @@
+"""ids - becoming another user for good, and the numbers of users and groups."""
+
+import errno
+import os
+
+LAST_ID = 0xFFFFFFFE  # the number above means "leave it" to setresuid(2)
+
+
+def drop(uid: int, gid: int) -> None:
+    """Groups, gid and uid, in this order, and a look whether nothing of the old ones is left. Raises OSError.
+
+    The primary group becomes the only one: initgroups(3) is not called (checkpassword, tcpserver, setuidgid).
+    """
+    os.setgroups([gid])
+    os.setgid(gid)
+    os.setuid(uid)
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or os.getgroups() != [gid]:
+        raise OSError(errno.EPERM, "")
+
+
+def _number(word: bytes) -> int:
+    number = int(word[:12])  # digits: enough to exceed any id
+    if number > LAST_ID:
+        raise LookupError
+    return number
+
+
+def user(word: bytes) -> int:
+    """The uid of a number or of a name. Raises LookupError: no such name, or too large a number."""
+    if word.isdigit():
+        return _number(word)
+    import pwd
+
+    return pwd.getpwnam(os.fsdecode(word)).pw_uid
+
+
+def group(word: bytes) -> int:
+    """The gid of a number or of a name. Raises LookupError: no such name, or too large a number."""
+    if word.isdigit():
+        return _number(word)
+    import grp
+
+    return grp.getgrnam(os.fsdecode(word)).gr_gid
+
+
+def set_gid(gid: int) -> None:
+    """Make gid the one group, for a caller that keeps its uid for now (tcpserver -g). Raises OSError."""
+    os.setgroups([gid])
+    os.setgid(gid)
+
+
+def set_uid(uid: int) -> None:
+    """Become uid for good; the groups are the caller's to have set before (tcpserver -u). Raises OSError."""
+    os.setuid(uid)
+    if os.getresuid() != (uid, uid, uid):
+        raise OSError(errno.EPERM, "")
