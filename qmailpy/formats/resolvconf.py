@@ -25,7 +25,7 @@ NO_FINAL_DOT = b"*.:"
 # Seconds that each server is given in the first, second, third round (dns_transmit with recursion).
 WAITS_S = (3.0, 11.0, 45.0)
 
-Server = tuple[bytes, str]  # address of 4 or 16 bytes; the interface of a link-local one, else ""
+Server = tuple[bytes, bytes]  # address, 4 or 16 bytes long; the interface of a link-local one, else b""
 
 
 class Resolver:
@@ -54,7 +54,7 @@ def joined_servers(text: bytes) -> list[Server]:
         ip, length = dns.scan4(text)
         if not ip:
             break
-        servers.append((ip, ""))
+        servers.append((ip, b""))
         text = text[length:]
     return servers
 
@@ -63,7 +63,7 @@ def server(word: bytes) -> "Server | None":
     """One server as resolv.conf(5) writes it: IPv4, IPv6, or link-local IPv6 with `%interface`."""
     address, _, interface = word.partition(b"%")
     ip = addresses.parse_ipv6(address) or dns.scan4(word)[0]
-    return (ip, interface.decode("ascii", "replace") if len(ip) == 16 else "") if ip else None
+    return (ip, interface if len(ip) == 16 else b"") if ip else None
 
 
 def listed_servers(text: bytes) -> list[Server]:

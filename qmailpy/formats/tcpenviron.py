@@ -26,12 +26,12 @@ def variables(
     variables are removed, with IPv6 peers each TCP variable has its TCP6 twin, as in the IPv6 versions of
     ucspi-tcp. A value is cut at its first NUL, as the environment holds none: an ident server may send one.
     """
-    remote_ip = addresses.mapped_ipv4(remote_ip) or remote_ip
+    local_ip, remote_ip = addresses.unmap(local_ip), addresses.unmap(remote_ip)
     tcp: list[tuple[bytes, bytes | None]] = [
-        (b"LOCALIP", _shown(local_ip)),
+        (b"LOCALIP", addresses.format_ip(local_ip)),
         (b"LOCALPORT", b"%d" % local_port),
         (b"LOCALHOST", local_host),
-        (b"REMOTEIP", _shown(remote_ip)),
+        (b"REMOTEIP", addresses.format_ip(remote_ip)),
         (b"REMOTEPORT", b"%d" % remote_port),
         (b"REMOTEHOST", remote_host),
         (b"REMOTEINFO", remote_info),
@@ -42,8 +42,3 @@ def variables(
         return [(b"PROTO", b"TCP"), *plain, *((name, None) for name in TCP6)]
     twins = [(b"TCP6" + name, value) for name, value in tcp]
     return [(b"PROTO", b"TCP6"), *plain, *twins, (b"TCP6INTERFACE", interface)]
-
-
-def _shown(ip: bytes) -> bytes:
-    ip = addresses.mapped_ipv4(ip) or ip
-    return addresses.format_ipv4(ip) if len(ip) == 4 else addresses.format_ipv6(ip)

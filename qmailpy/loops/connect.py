@@ -6,7 +6,10 @@ A socket object closes its descriptor when it is collected: use it in `with`, or
 
 import _socket
 import errno
+import os
 import time
+
+from qmailpy.formats import numbers
 
 GRACE_S = 0.02  # iopause of the originals: a timeout of 0 still lets a neighbour answer
 LONGEST_S = 1e6  # poll(2) counts milliseconds in an int
@@ -28,13 +31,27 @@ class Deadline:
         return left_s
 
 
+def service(word: bytes) -> int | None:
+    """The port that a decimal number, modulo 65536, or a name of services(5) stands for; None for no known name."""
+    number, length = numbers.scan(word)
+    if length == len(word):
+        return number & 0xFFFF
+    try:
+        return _socket.getservbyname(word.decode(), "tcp")
+    except (OSError, UnicodeError):
+        return None
+
+
 def family(ip: bytes) -> int:
     return _socket.AF_INET if len(ip) == 4 else _socket.AF_INET6
 
 
-def printed(ip: bytes) -> str:
-    """The form that the calls of a socket object want."""
-    return _socket.inet_ntop(family(ip), ip)
+def name(ip: bytes, port: int, interface: bytes = b"") -> "tuple[str, int] | tuple[str, int, int, int]":
+    """A socket's name as Python has it. interface, a name or a number, is where a link-local address belongs."""
+    text = _socket.inet_ntop(family(ip), ip)
+    if not interface:
+        return text, port
+    return text, port, 0, int(interface) if interface.isdigit() else _socket.if_nametoindex(os.fsdecode(interface))
 
 
 def stream(ip: bytes) -> _socket.socket:
@@ -42,16 +59,16 @@ def stream(ip: bytes) -> _socket.socket:
     return _socket.socket(family(ip), _socket.SOCK_STREAM)
 
 
-def bind(sock: _socket.socket, ip: bytes, port: int) -> None:
-    """Fix the local side; an address of zeros or port 0 leaves it to the kernel."""
-    sock.bind((printed(ip), port))
+def bind(sock: _socket.socket, ip: bytes, port: int, interface: bytes = b"") -> None:
+    """Fix the local side; port 0 is any that is free."""
+    sock.bind(name(ip, port, interface))
 
 
-def connect(sock: _socket.socket, ip: bytes, port: int, deadline: Deadline) -> None:
+def connect(sock: _socket.socket, ip: bytes, port: int, deadline: Deadline, interface: bytes = b"") -> None:
     """Connect by then; TimeoutError if not. The socket is in timed mode afterwards: settimeout(None) ends that."""
     sock.settimeout(deadline.left())
     try:
-        sock.connect((printed(ip), port))
+        sock.connect(name(ip, port, interface))
     except TimeoutError:  # Python's own has no errno
         raise TimeoutError(errno.ETIMEDOUT, "")
 

@@ -50,7 +50,7 @@ def qualified6(resolver: Resolver, name: bytes) -> list[bytes]:
 def names(resolver: Resolver, ip: bytes) -> bytes | None:
     """The first name that DNS has for an address of 4 or 16 bytes, dotted; None if it has none."""
     try:
-        return dns.first_name(ask(resolver, dns.reverse_name(addresses.mapped_ipv4(ip) or ip), dns.PTR))
+        return dns.first_name(ask(resolver, dns.reverse_name(addresses.unmap(ip)), dns.PTR))
     except dns.Malformed:
         raise Unresolved(errno.EPROTO, "")
 
@@ -111,7 +111,7 @@ def _attempt(question: Question, attempt: Attempt, server: Server, port: int) ->
     sock = _socket.socket(connect.family(server[0]), _socket.SOCK_STREAM if attempt.tcp else _socket.SOCK_DGRAM)
     try:
         sock.settimeout(attempt.wait_s)
-        sock.connect(_destination(server, port))
+        sock.connect(connect.name(server[0], port, server[1]))
         packet = question.packet(int.from_bytes(os.urandom(2), "big"))
         deadline = connect.Deadline(attempt.wait_s)
         if attempt.tcp:
@@ -123,14 +123,6 @@ def _attempt(question: Question, attempt: Attempt, server: Server, port: int) ->
                 pass
     finally:
         sock.close()
-
-
-def _destination(server: Server, port: int) -> "tuple[str, int] | tuple[str, int, int, int]":
-    ip, interface = server
-    if not interface:
-        return connect.printed(ip), port
-    scope = int(interface) if interface.isdecimal() else _socket.if_nametoindex(interface)
-    return connect.printed(ip), port, 0, scope
 
 
 def _receive(sock: _socket.socket, size: int, deadline: connect.Deadline) -> bytes:

@@ -14,7 +14,7 @@ RESOLV_CONF = b"/etc/resolv.conf"
 REWRITE_FILE = b"/etc/dnsrewrite"
 LARGEST = 1 << 20  # bytes; what is behind is ignored
 
-LOOPBACK: list[Server] = [(b"\x7f\0\0\1", "")]
+LOOPBACK: list[Server] = [(b"\x7f\0\0\1", b"")]
 
 ENVIRONMENT = (b"DNSCACHEIP", b"DNSREWRITEFILE", b"LOCALDOMAIN", b"QMAILPY_DNSPORT")
 

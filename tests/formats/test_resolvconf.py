@@ -89,7 +89,7 @@ def test_dnscacheip_holds_addresses_joined_by_dots(text: bytes, servers: list[by
 def test_nameserver_lines_name_ipv4_and_ipv6_servers() -> None:
     text = b"nameserver 1.2.3.4\nnameserver\t ::1 # here\n nameserver 9.9.9.9\nnameserver\nnameserver fe80::1%eth0\n#"
     local = b"\xfe\x80" + bytes(13) + b"\1"
-    assert resolvconf.listed_servers(text) == [(b"\1\2\3\4", ""), (bytes(15) + b"\1", ""), (local, "eth0")]
+    assert resolvconf.listed_servers(text) == [(b"\1\2\3\4", b""), (bytes(15) + b"\1", b""), (local, b"eth0")]
 
 
 @given(st.binary(max_size=200))

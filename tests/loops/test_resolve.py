@@ -33,8 +33,8 @@ def reading(server: dnsserver.Server, **changes: str) -> Resolver:
     return store.read({name.encode(): value.encode() for name, value in environment.items()})
 
 
-def impatient(server: dnsserver.Server, *before: tuple[bytes, str]) -> Resolver:
-    return Resolver([*before, (socket.inet_aton(server.ip), "")], [], server.port, QUICK)
+def impatient(server: dnsserver.Server, *before: tuple[bytes, bytes]) -> Resolver:
+    return Resolver([*before, (socket.inet_aton(server.ip), b"")], [], server.port, QUICK)
 
 
 def test_names_have_addresses_of_both_kinds() -> None:
@@ -135,7 +135,7 @@ def test_a_configuration_that_cannot_be_read_matters_only_to_those_who_need_it(t
 
 def test_a_server_that_is_down_does_not_hide_the_next_one() -> None:
     with dnsserver.running(RECORDS) as server:
-        down = (socket.inet_aton("127.0.0.2"), "")
+        down = (socket.inet_aton("127.0.0.2"), b"")
         assert resolve.names(impatient(server, down), IP1) == b"mail.example"
         assert len(server.asked) == 1
 
@@ -184,10 +184,10 @@ def test_a_malformed_answer_is_a_protocol_error() -> None:
 
 def test_a_server_may_have_an_ipv6_address() -> None:
     with dnsserver.running(RECORDS, ip="::1") as server:
-        resolver = Resolver([(LOOPBACK6, "")], [], server.port, QUICK)
+        resolver = Resolver([(LOOPBACK6, b"")], [], server.port, QUICK)
         assert resolve.names(resolver, IP1) == b"mail.example"
         assert len(resolve.texts(resolver, b"long.example")) == 1004
-        resolver = Resolver([(LOOPBACK6, "no such interface"), (LOOPBACK6, "lo")], [], server.port, QUICK)
+        resolver = Resolver([(LOOPBACK6, b"no such interface"), (LOOPBACK6, b"lo")], [], server.port, QUICK)
         assert resolve.names(resolver, IP1) == b"mail.example"
 
 
@@ -203,6 +203,6 @@ def test_no_descriptor_is_left_open() -> None:
 
 def test_servers_come_from_the_environment_or_from_the_system() -> None:
     resolver = store.read({b"DNSCACHEIP": b"127.0.0.9.127.0.0.8"})
-    assert resolver.servers == [(b"\x7f\0\0\x09", ""), (b"\x7f\0\0\x08", "")]
+    assert resolver.servers == [(b"\x7f\0\0\x09", b""), (b"\x7f\0\0\x08", b"")]
     assert resolver.port == 53
     assert store.read({b"DNSCACHEIP": b"none"}).servers
