@@ -32,9 +32,9 @@ def fed_in_pieces(program: str | Path, text: bytes) -> tuple[bytes, int]:
     return output, child.returncode
 
 
-def answers(program: str | Path, pieces: list[bytes], expected: list[bytes]) -> None:
-    """The filter answers each piece before it gets the next one."""
-    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as child:
+def answers(argv: list[str | Path], pieces: list[bytes], expected: list[bytes]) -> None:
+    """The program answers each piece before it gets the next one."""
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as child:
         assert child.stdin is not None and child.stdout is not None
         for piece, answer in zip(pieces, expected, strict=True):
             os.write(child.stdin.fileno(), piece)

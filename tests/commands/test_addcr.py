@@ -24,7 +24,7 @@ def test_addcr_does_not_care_how_its_input_is_cut() -> None:
 
 
 def test_addcr_writes_before_it_waits(addcr: str | Path) -> None:
-    filters.answers(addcr, [b"one", b"\n", b"two\r\n"], [b"one", b"\r\n", b"two\r\r\n"])
+    filters.answers([addcr], [b"one", b"\n", b"two\r\n"], [b"one", b"\r\n", b"two\r\r\n"])
 
 
 def test_addcr_ignores_arguments(addcr: str | Path) -> None:

@@ -24,7 +24,7 @@ def test_delcr_does_not_care_how_its_input_is_cut() -> None:
 
 
 def test_delcr_writes_before_it_waits(delcr: str | Path) -> None:
-    filters.answers(delcr, [b"one\r", b"\n", b"\r\r\nx"], [b"one", b"\n", b"\r\nx"])
+    filters.answers([delcr], [b"one\r", b"\n", b"\r\r\nx"], [b"one", b"\n", b"\r\nx"])
 
 
 def test_delcr_keeps_a_cr_at_the_very_end(delcr: str | Path) -> None:
