@@ -30,6 +30,10 @@ class Deadline:
             raise TimeoutError(errno.ETIMEDOUT, "")
         return left_s
 
+    def left_ms(self) -> int:
+        """The same in milliseconds, at least 1."""
+        return int(self.left() * 1000) + 1
+
 
 def service(word: bytes) -> int | None:
     """The port that a decimal number, modulo 65536, or a name of services(5) stands for; None for no known name."""

@@ -16,8 +16,6 @@ LARGEST = 1 << 20  # bytes; what is behind is ignored
 
 LOOPBACK: list[Server] = [(b"\x7f\0\0\1", b"")]
 
-ENVIRONMENT = (b"DNSCACHEIP", b"DNSREWRITEFILE", b"LOCALDOMAIN", b"QMAILPY_DNSPORT")
-
 
 def read(env: dict[bytes, bytes]) -> Resolver:
     """The configuration as it is now. Never fails: see Resolver."""

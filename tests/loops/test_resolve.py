@@ -199,10 +199,3 @@ def test_no_descriptor_is_left_open() -> None:
         resolve.texts(resolver, b"long.example")
         assert os.listdir("/proc/self/fd") == during
     assert os.listdir("/proc/self/fd") == before
-
-
-def test_servers_come_from_the_environment_or_from_the_system() -> None:
-    resolver = store.read({b"DNSCACHEIP": b"127.0.0.9.127.0.0.8"})
-    assert resolver.servers == [(b"\x7f\0\0\x09", b""), (b"\x7f\0\0\x08", b"")]
-    assert resolver.port == 53
-    assert store.read({b"DNSCACHEIP": b"none"}).servers
