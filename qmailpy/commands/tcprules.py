@@ -36,9 +36,9 @@ ADDRESSES
     INFO@=HOST      that name, and the peer's host name
     IP              the peer's address
     =HOST           the peer's host name
-    a.b.c.  a.b.  a.    beginnings of an IPv4 address that end in a dot, the longest first
+    1.2.3.          beginnings of an IPv4 address that end in a dot, the longest first: 1.2.3., 1.2., 1.
     IP/LENGTH       prefixes of the peer's address, the longest first
-    =.b.c  =.c      endings of the host name a.b.c that begin with a dot, the longest first
+    =.b.c           endings of the host name that begin with a dot, the longest first: for a.b.c, =.b.c and =.c
     =               any host name
     nothing         everybody; a rule that begins with its colon
 
@@ -75,15 +75,14 @@ SECURITY
     HOST is the word of whoever runs the peer's name server, unless tcpserver has -p; INFO is the peer's own word.
 
 BUGS
-    The order of addresses is that of the text above, not of the size of networks: 10.:allow holds before
-    10.1.2.0/24:deny. Use prefixes, or beginnings, for all parts of a network.
+    The list above is the order of addresses, not the size of networks: 10.:allow holds before 10.1.2.0/24:deny. Use
+    prefixes alone, or beginnings alone, for the parts of one network.
 
-    A tcpserver other than this toolkit's knows nothing of prefixes and IPv6 addresses, and goes by the other
-    rules; that of ucspi-tcp6 knows them, but for the lengths 0 and 1. A CDB made by the tcprules of ucspi-tcp6
-    must be made again from its text for prefixes to be followed.
+    The original tcpserver, given a CDB with prefixes and IPv6 addresses, goes by the other rules in it; that of
+    ucspi-tcp6 knows them, but for the lengths 0 and 1. A CDB by Debian's ucspi-tcp-ipv6 is followed here, and one
+    by ucspi-tcp6 except for its prefixes: make it again from its text.
 
-    A line such as 10.0.0.0/8:allow, which had no effect with the originals, has one here; 10.0.0.0/33:allow is an
-    error.
+    The original takes 10.0.0.0/8 as an address that nobody has. Here it is a prefix, and 10.0.0.0/33 an error.
 
     After a failure TMP is left behind.
 

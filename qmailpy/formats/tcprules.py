@@ -153,7 +153,7 @@ def _keys(address: bytes, used: Used) -> list[bytes]:
     """The keys that an address stands for; adds the length of a prefix to used."""
     if b":" in address:
         return [_ipv6_key(address, used)]
-    if b"/" in address and not address.strip(PREFIX_CHARACTERS):
+    if b"/" in address and address[:1].isdigit() and not address.strip(PREFIX_CHARACTERS):
         return [_ipv4_prefix(address, used)]
     if b"-" not in address or b"=" in address or b"@" in address:
         return [address]
