@@ -225,6 +225,42 @@ def test_names_are_looked_up_and_stale_ones_removed() -> None:
     assert b"TCP6REMOTEIP" not in found
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"1, 2 : USERID : UNIX : joe :x\r\n",
+        b"1, 2 : ERROR : NO-USER\r\n",
+        b"1,2:USERID:UNIX:" + b"x" * 400,
+        b"1,2:USERID:UNIX:a\0b\r\n",
+        b"1,2:USERID:UNIX:broken off",
+        b"",
+    ],
+)
+def test_ident_answers_are_taken_as_by_the_original(answer: bytes) -> None:
+    ip = f"127.85.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
+    try:
+        identd = socket.create_server((ip, 113))
+    except PermissionError:
+        pytest.skip("ident servers have port 113: run this test as root")
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = identd.accept()
+            with connection:
+                connection.makefile("rb").readline()
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    with identd, greeter(ip) as server:
+        thread.start()
+        argv = ["-Hl0", ip, str(server.port), *SHOW]
+        ours, theirs = (run([program, *argv]).stdout.splitlines() for program in (OURS, needs("tcpclient")))
+        thread.join()
+    info = [line for line in ours if line.startswith(b"TCPREMOTEINFO")]
+    assert info == [line for line in theirs if line.startswith(b"TCPREMOTEINFO")]
+    assert bool(info) == (b"broken" not in answer and answer != b"")
+
+
 def test_ipv6_hosts_have_every_variable_twice() -> None:
     with dnsserver.running(RECORDS) as names, greeter("::1") as server:
         for host in ("six.example", "::1", "[::1]", "ip6.localhost"):
