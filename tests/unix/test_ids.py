@@ -1,0 +1,35 @@
+import os
+
+import pytest
+
+from qmailpy.unix import ids
+from tests.helpers import BIN, run
+
+DROP = (
+    "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+    "from qmailpy.unix import ids\n"
+    "try: ids.drop(int(sys.argv[2]), int(sys.argv[3]))\n"
+    "except OSError as e: sys.exit(e.errno)\n"
+    "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
+)
+
+
+def test_names_and_numbers_are_found() -> None:
+    assert (ids.user(b"root"), ids.group(b"root")) == (0, 0)
+    assert (ids.user(b"604"), ids.group(b"0601")) == (604, 601)
+    assert ids.user(b"4294967294") == 4294967294
+
+
+@pytest.mark.parametrize("word", [b"", b"no-such-name", b"-1", b"4294967295", b"9" * 5000, b"\xff", b"604x"])
+def test_what_is_neither_is_a_lookup_error(word: bytes) -> None:
+    for find in ids.user, ids.group:
+        with pytest.raises(LookupError):
+            find(word)
+
+
+def test_drop_leaves_nothing_of_root() -> None:
+    result = run(["python3", "-IS", "-c", DROP, str(BIN.parent), "54321", "54322"])
+    if os.geteuid() == 0:
+        assert result.stdout == b"(54321, 54321, 54321) (54322, 54322, 54322) [54322]\n"
+    else:
+        assert (result.returncode, result.stdout) == (1, b"")  # EPERM
