@@ -194,8 +194,5 @@ def test_a_server_may_have_an_ipv6_address() -> None:
 def test_no_descriptor_is_left_open() -> None:
     before = os.listdir("/proc/self/fd")
     with dnsserver.running(RECORDS) as server:
-        resolver = reading(server)
-        during = os.listdir("/proc/self/fd")
-        resolve.texts(resolver, b"long.example")
-        assert os.listdir("/proc/self/fd") == during
+        resolve.texts(reading(server), b"long.example")
     assert os.listdir("/proc/self/fd") == before
