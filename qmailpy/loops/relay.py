@@ -10,6 +10,7 @@ What the bytes become on the way is the caller's: conversions are functions.
 
 import os
 import select
+from _collections_abc import Callable
 
 from qmailpy import strerr
 from qmailpy.unix.fds import move, write_all
@@ -24,7 +25,7 @@ ROOM = select.PIPE_BUF
 ENDED = -1
 
 
-def copy(source: int, target: int, convert) -> None:  # type: ignore[no-untyped-def]
+def copy(source: int, target: int, convert: Callable[[bytes, bool], bytes]) -> None:
     """Copy to the end, each block as soon as it is there. convert(block, final) gives the bytes to write; final is
     True once, with an empty block. Raises OSError."""
     while block := os.read(source, BLOCK):
@@ -50,8 +51,13 @@ class Flow:
 
     __slots__ = ("convert", "hang_up", "observe", "pending", "source", "target")
 
-    def __init__(  # type: ignore[no-untyped-def]
-        self, source: int, target: int, convert=_unchanged, observe=_unseen, hang_up: bool = False
+    def __init__(
+        self,
+        source: int,
+        target: int,
+        convert: Callable[[bytes], bytes] = _unchanged,
+        observe: Callable[[bytes], None] = _unseen,
+        hang_up: bool = False,
     ) -> None:
         self.source = source
         self.target = target

@@ -1,0 +1,46 @@
+"""What a forked child does that never execs."""
+
+import os
+
+from qmailpy.unix.processes import close_others, descriptors
+
+
+def test_the_open_descriptors_are_listed() -> None:
+    reader, writer = os.pipe()
+    assert {0, 1, 2, reader, writer} <= set(descriptors())
+    os.close(reader)
+    os.close(writer)
+    assert writer not in descriptors()
+
+
+def test_a_child_can_close_all_descriptors_but_some() -> None:
+    reader, writer = os.pipe()
+    unused, _ = pair = os.pipe()
+    os.set_inheritable(unused, True)
+    pid = os.fork()
+    if not pid:
+        try:
+            close_others(2, writer)
+            left = b" ".join(b"%d" % fd for fd in sorted(descriptors()))
+            os.write(writer, left)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    listing = 0  # the descriptor of the listing itself takes the lowest number
+    assert os.read(reader, 1000) == b"%d 2 %d" % (listing, writer)
+    for fd in (reader, *pair):
+        os.close(fd)
+
+
+def test_closing_the_others_of_a_closed_descriptor_is_no_error() -> None:
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.close(1)
+            close_others(1, 2)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
