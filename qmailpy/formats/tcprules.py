@@ -160,8 +160,8 @@ def _keys(address: bytes, used: Used) -> list[bytes]:
     before, _, after = address.partition(b"-")
     stem = before[: before.rfind(b".") + 1]
     top, dot, rest = after.partition(b".")
-    numbers_ = range(_number(before[len(stem) :]), min(_number(top), 255) + 1)
-    return [b"%s%d%s" % (stem, number, dot + rest) for number in numbers_]
+    lowest, highest = _number(before[len(stem) :]), min(_number(top), 255)
+    return [b"%s%d%s" % (stem, number, dot + rest) for number in range(lowest, highest + 1)]
 
 
 def _number(text: bytes) -> int:
@@ -186,9 +186,10 @@ def _ipv4_prefix(address: bytes, used: Used) -> bytes:
 def _ipv6_key(address: bytes, used: Used) -> bytes:
     """Key of an IPv6 address, with or without INFO@ before it, or of a prefix; brackets may be around the address."""
     info, at, ip = address.rpartition(b"@")
-    inside, closing, behind = ip.removeprefix(b"[").partition(b"]")
-    if ip.startswith(b"[") and closing and behind[:1] in b"/":
-        ip = inside + behind
+    if ip.startswith(b"["):
+        inside, closing, behind = ip[1:].partition(b"]")
+        if closing and behind[:1] in (b"", b"/"):
+            ip = inside + behind
     ip, slash, length = ip.partition(b"/")
     packed = addresses.parse_ipv6(ip)
     if packed is None or (at and slash):
