@@ -1,0 +1,47 @@
+"""processes - what a server and everything below it costs, from /proc."""
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name: state, ppid, ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def family(pid: int) -> list[int]:
+    """pid and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                children.setdefault(int(_stat(int(name))[1]), []).append(int(name))
+            except OSError:  # it ended meanwhile
+                pass
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU of pid and its descendants, and of those that they have waited for."""
+    total = 0
+    for member in family(pid):
+        try:
+            total += sum(map(int, _stat(member)[11:15]))  # utime, stime, cutime, cstime
+        except OSError:
+            pass
+    return total / TICKS
+
+
+def pss(pid: int) -> int:
+    """Bytes of memory of pid and its descendants; a page in several processes counts in parts."""
+    total = 0
+    for member in family(pid):
+        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
