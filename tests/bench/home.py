@@ -13,7 +13,7 @@ UID = 54321
 
 OUTER = "BENCH_OUTER_NAMESPACE"
 
-MEGABYTE = 1 << 20
+ATTACHED = 1_000_000  # bytes from which a message is an attachment
 LINE = b"All work and no play makes a message of ordinary text, 72 columns wide..\n"
 BASE64 = b"VGhpcyBpcyBhIGxpbmUgb2YgYW4gYXR0YWNobWVudCwgc2V2ZW50eS1zaXggY29sdW1ucyB3aWRl\n"
 
@@ -86,7 +86,7 @@ class Home:
 MAILDIRS = {
     "few": (3, 2000, 3),
     "messages": (50, 2000, 50),
-    "large": (1, 25 * MEGABYTE, 1),
+    "large": (1, 25_000_000, 1),
     "distinct": (10_000, 500, 10_000_000),
     "equal": (10_000, 500, 10),
 }
@@ -95,5 +95,5 @@ MAILDIRS = {
 def message(size: int) -> bytes:
     """A message of size bytes: text, or an attachment if it is large."""
     head = b"From: a@bench.example\nTo: b@bench.example\nSubject: benchmark\nDate: Fri, 14 Jul 2017 02:40:00 +0000\n\n"
-    line = LINE if size < MEGABYTE else BASE64
+    line = LINE if size < ATTACHED else BASE64
     return (head + line * (size // len(line) + 1))[: size - 1] + b"\n"

@@ -72,6 +72,28 @@ def say(sock: "_socket.socket", buffer: bytearray, requests: Conversation) -> No
         expect(sock, buffer, end)
 
 
+def fetch(port: int, user: str, password: str) -> tuple[int, bytes]:
+    """How many messages STAT tells of, and message 1 as it is on disk, but without newlines at its end: the
+    originals send one more."""
+    sock = connect(port)
+    buffer = bytearray(BUFFER)
+    say(sock, buffer, login(user, password)[:-1])
+    sock.send(b"STAT\r\n")
+    stat = sock.recv(4096).split()
+    sock.send(b"RETR 1\r\n")
+    text = bytearray()
+    while not text.endswith(TEXT):
+        piece = sock.recv(BUFFER)
+        if not piece:
+            raise Trouble("end of file within a message")
+        text += piece
+    sock.send(b"QUIT\r\n")
+    expect(sock, buffer, LINE)
+    sock.close()
+    body = bytes(text[: -len(TEXT)]).partition(LINE)[2]
+    return int(stat[1]), body.replace(b"\r\n..", b"\r\n.").replace(LINE, b"\n").rstrip(b"\n")
+
+
 def session(port: int, buffer: bytearray, requests: Conversation) -> None:
     sock = connect(port)
     say(sock, buffer, requests)

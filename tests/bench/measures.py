@@ -13,7 +13,7 @@ from typing import NamedTuple
 from qmailpy import registry
 from tests.bench import load, processes, table
 from tests.bench.chains import BIN, Chain, Server, debian, environment
-from tests.bench.home import MAILDIRS, PASSWORD, USER, Home
+from tests.bench.home import MAILDIRS, PASSWORD, USER, Home, message
 
 IDLE = 20  # sessions whose memory is measured
 RULES = 100_000
@@ -28,13 +28,16 @@ class Bench(NamedTuple):
 
 
 def _started(bench: Bench, maildir: str, stack: ExitStack, names: tuple[str, ...] | None = None) -> dict[str, Server]:
-    """Those chains that start, warmed up by a session each."""
+    """Those chains that start and serve what is there, warmed up by some sessions each."""
     servers = {}
+    count, size, _ = MAILDIRS[maildir]
     for chain in bench.chains:
         if names is not None and chain.name not in names:
             continue
         try:
             server = stack.enter_context(chain.start(bench.home, bench.home.maildir(maildir)))
+            if load.fetch(server.port, USER, PASSWORD) != (count, message(size).rstrip(b"\n")):
+                raise load.Trouble("it serves something else than the Maildir")
             load.run(server.port, load.conversation(USER, PASSWORD), 1, 0.3)
             servers[chain.name] = server
         except (OSError, load.Trouble) as e:

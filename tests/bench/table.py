@@ -45,7 +45,8 @@ def show(
         ratio = span = ""
         if base in values and base != name:
             ratios = [a / b for a, b in zip(own, values[base], strict=True)]
-            ratio, span = f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}, {max(ratios):.2f}"
+            ratio = f"{statistics.median(ratios):.2f}"
+            span = f"{min(ratios):.2f}, {max(ratios):.2f}" if len(ratios) > 1 else ""
         median = statistics.median(own)
         shown = f"{median:.0f}" if median >= 100 else f"{median:.3g}"
         row((measured, name, f"{shown} {unit}", ratio, span, (costs or {}).get(name, "")))
