@@ -15,12 +15,13 @@ DESCRIPTION
     rest of the environment are left as they were. STAMP is not used, and may be missing.
 
     Accounts and hashes come from passwd(5) and shadow(5), or from wherever nsswitch.conf(5) says. An empty
-    stored password never matches. These accounts are refused as if the password were wrong:
+    stored password never matches. Locked and expired accounts are refused as if the password were wrong:
 
-        locked: the hash begins with ! or *, or is no hash, such as x
-        expired: the account's day of expiration has come
-        expired: the password must be changed at the next login, which cannot be done here (passwd -e)
-        expired: the password is older than its maximum age and the days of inactivity after that
+    locked     the hash begins with ! or *, or is no hash, such as x
+    expired    the account's day of expiration has come; or its password must be changed at the next login
+               (passwd -e), which cannot be done here; or the password is older than its maximum age and the
+               days of inactivity after that. Where no days of inactivity are set, a password beyond its
+               maximum age is still accepted, as shadow(5) has it
 
     To try it by hand:
 

@@ -12,13 +12,13 @@ DESCRIPTION
 
     Empty lines, and lines that begin with #, are ignored. The fields are those of passwd(5):
 
-        name    as it is typed at login, any bytes but colon, such as max or max@host.example
-        hash    of the password, below; nobody logs in where it is empty or begins with ! or *
-        uid     the numbers that the login runs with; both or none; never 0
-        gid
-        gecos   a comment
-        home    the login's directory, from where the file is if it is relative; default: name
-        shell   default: /bin/sh
+    name     as it is typed at login, such as max or max@host.example: any bytes but colon, not # first
+    hash     of the password, below; nobody logs in where it is empty or begins with ! or *
+    uid      the number that the login runs with, never 0
+    gid      the same; uid and gid are given both or not at all
+    gecos    a comment
+    home     the login's directory, from where the file is if it is relative; default: name
+    shell    default: /bin/sh
 
     A bad line is named by its number on descriptor 2 and ignored; the others count. If a name stands in two
     lines, the first counts.

@@ -6,13 +6,13 @@ SYNOPSIS
 
 DESCRIPTION
     checkpassword-test runs PROGRAM, which is to have the interface of checkpassword(8), many times, with right and
-    wrong passwords, with broken packets, with programs behind it that look at what they were given, and prints one
-    line for each property of the interface: what is expected, what was found, and
+    wrong passwords, with broken packets, with programs behind it that look at what they were given. It prints a
+    table with a line for each property of the interface: what is expected, what was found, and a verdict.
 
-        ok         it holds
-        FAILED     it does not
-        warning    it does not, but the interface leaves that open: other programs get along with it
-        skipped    it could not be looked at, for want of a user or of a right password that is accepted
+    ok         it holds
+    FAILED     it does not
+    warning    it does not, but the interface leaves that open, and other programs get along with it
+    skipped    it could not be looked at, for want of a user, of root, or of a right password that is accepted
 
     PROGRAM is run with the arguments ARG, and then those of the test:
 

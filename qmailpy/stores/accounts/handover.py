@@ -18,9 +18,11 @@ def receive() -> tuple[bytes, bytearray, bytes]:
 
     The end of the data is the end of file: a producer may still be writing behind the third NUL.
     """
-    packet = bytearray(fd3.LIMIT + 1)
+    room = bytearray(fd3.LIMIT + 1)
+    packet = bytearray()
     try:
-        return fd3.parse(packet[: _read(packet)])
+        packet = room[: _read(room)]
+        return fd3.parse(packet)
     except fd3.PacketError as e:
         code = e.args[0]
         raise Refusal(code, MALFORMED if code == fd3.MISUSE else b"") from None
@@ -28,14 +30,15 @@ def receive() -> tuple[bytes, bytearray, bytes]:
         raise Refusal(strerr.LATER, b"unable to read descriptor 3", e) from None
     finally:
         fd3.wipe(packet)
+        fd3.wipe(room)
 
 
-def _read(packet: bytearray) -> int:
-    """Fill packet in place, so that no copy of the password is left behind; the number of bytes."""
+def _read(room: bytearray) -> int:
+    """Fill room in place, so that no copy of the password is left behind; the number of bytes."""
     length = 0
     try:
-        with memoryview(packet) as view:
-            while length < len(packet):
+        with memoryview(room) as view:
+            while length < len(room):
                 got = os.readv(PACKET, [view[length:]])
                 if not got:
                     break
@@ -54,7 +57,7 @@ def become(account: Account) -> None:
     Without root there is nobody to become but oneself, and nothing to give up.
     """
     try:
-        if os.geteuid() == 0 or os.geteuid() != account.uid:
+        if os.geteuid() == 0 or (account.uid, account.gid) != (os.geteuid(), os.getegid()):
             ids.drop(account.uid, account.gid)
     except OSError as e:
         raise Refusal(fd3.REFUSED, b"unable to set uid", e) from None
