@@ -16,12 +16,13 @@ QMAILPY_COLD, set and not empty, turns warm steps off: every step is a real exec
 """
 
 import errno
+import fcntl
 import os
 import sys
 from _collections_abc import Callable  # collections.abc imports a megabyte with it
 
 from qmailpy import registry, strerr
-from qmailpy.unix import signals
+from qmailpy.unix import fds, signals
 
 DEFAULT_PATH = b"/bin:/usr/bin"  # pathexec_run of the originals
 COLD = b"QMAILPY_COLD"
@@ -124,24 +125,6 @@ def _cannot_run(step: Exec, error: OSError) -> int:
     return step.code
 
 
-def _descriptors() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:  # no /proc, as in a chroot
-        return list(range(os.sysconf("SC_OPEN_MAX")))
-
-
-def _shed(kept: tuple[int, ...]) -> None:
-    """What execve takes from a process: descriptors marked close-on-exec, and signal handlers."""
-    for fd in _descriptors():
-        try:
-            if not os.get_inheritable(fd) and fd not in kept:
-                os.close(fd)
-        except OSError:  # the descriptor of the listing itself
-            pass
-    signals.forget_handlers()
-
-
 def _bug(name: str, error: BaseException) -> int:
     """Report an exception nobody expected, in one line: type and place. Its text may hold a password."""
     place = b"?"
@@ -172,7 +155,8 @@ def _follow(step: "int | Exec", env: Env, waiting: bool, kept: tuple[int, ...]) 
         for path in _candidates(step.file, env):
             name = _own(path, env)
             if name is not None:
-                _shed(kept)
+                fds.close_on_exec(kept)
+                signals.forget_handlers()
                 env = step.env
                 step = _call(name, step.argv, env)
                 break
@@ -214,8 +198,6 @@ def attempt(step: Exec, env: Env) -> int:
 
 def _keep(fd: int) -> int:
     """A close-on-exec copy of fd with a high number; -1 if fd is closed."""
-    import fcntl
-
     for lowest in (KEPT_FROM, 10):  # a small limit on descriptors leaves no room up there
         try:
             return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
@@ -284,5 +266,6 @@ def start(name: str, folder: str) -> None:
     """Run the command name as a process of its own; folder is where the launchers are. Never returns."""
     _Toolkit.folder = folder
     signals.undo_python()
+    fds.remember()
     env = _environment()
     os._exit(run(_call(name, [os.fsencode(word) for word in sys.argv], env), env) & 255)

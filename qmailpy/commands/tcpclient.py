@@ -243,8 +243,8 @@ def _new_socket(remote_ip: bytes, settings: Settings) -> _socket.socket:
     return sock
 
 
-def described(sock: _socket.socket, settings: Settings, names: Resolver) -> list[tuple[bytes, bytes | None]]:
-    """The variables for the program. Looks up what the settings want to be known. Raises Fatal."""
+def described(sock: _socket.socket, settings: Settings, names: Resolver, env: Env) -> Env:
+    """The environment of the program. Looks up what the settings want to be known. Raises Fatal."""
     try:
         what = b"local"
         local_ip, local_port = connect.local(sock)
@@ -258,8 +258,9 @@ def described(sock: _socket.socket, settings: Settings, names: Resolver) -> list
     info = None
     if settings.remote_info:
         info = ident.remoteinfo(local_ip, local_port, remote_ip, remote_port, settings.ident_timeout_s)
-    return tcpenviron.variables(
-        local_ip, local_port, local_host, remote_ip, remote_port, remote_host, info, settings.interface or None
+    ends = [addresses.format_ip(addresses.unmap(ip)) for ip in (local_ip, remote_ip)]
+    return tcpenviron.environment(
+        env, ends[0], local_port, local_host, ends[1], remote_port, remote_host, info, settings.interface or None
     )
 
 
@@ -277,16 +278,9 @@ def _move(sock: _socket.socket) -> None:
         number = READ_FD
         fds.move(sock.detach(), READ_FD)
         number = WRITE_FD
-        os.dup2(READ_FD, WRITE_FD)
+        fds.copy(READ_FD, WRITE_FD)
     except OSError as e:
         raise Fatal(b"unable to set up descriptor %d" % number, e)
-
-
-def _changed(env: Env, variables: list[tuple[bytes, bytes | None]]) -> Env:
-    """env with those variables; None removes one."""
-    names = {name for name, _ in variables}
-    kept = {name: value for name, value in env.items() if name not in names}
-    return {**kept, **{name: value for name, value in variables if value is not None}}
 
 
 def client(settings: Settings, host: bytes, service: bytes, program: list[bytes], env: Env) -> Exec:
@@ -303,9 +297,9 @@ def client(settings: Settings, host: bytes, service: bytes, program: list[bytes]
             sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         except OSError:  # it works without
             pass
-    variables = described(sock, settings, names)
+    environment = described(sock, settings, names, env)
     _move(sock)
-    return Exec(program, _changed(env, variables), who=PROGRAM if settings.verbosity else b"")
+    return Exec(program, environment, who=PROGRAM if settings.verbosity else b"")
 
 
 def main(argv: list[bytes], env: Env) -> int | Exec:

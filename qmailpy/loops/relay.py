@@ -13,8 +13,7 @@ import select
 from _collections_abc import Callable
 
 from qmailpy import strerr
-from qmailpy.unix.fds import move, write_all
-from qmailpy.unix.processes import close_others
+from qmailpy.unix.fds import close_others, move, write_all
 
 BLOCK = 65536  # bytes: what a pipe holds on Linux
 

@@ -1,16 +1,92 @@
-"""fds - descriptors as integers. Whoever opens one closes it before the next step of a chain."""
+"""fds - descriptors as integers. Whoever opens one closes it before the next step of a chain.
+
+A program finds some descriptors open when it starts, and hands some to the next one: those are inheritable, all
+others are close-on-exec. This module alone makes a descriptor inheritable, and so knows which ones may be. That
+spares a warm step the listing of /proc/self/fd, 150 microseconds in a process that was just forked.
+"""
 
 import os
 
+HIGHEST = 1 << 20  # no descriptor is above, where the system has no limit
+
+
+class _Handed:
+    """Numbers that may be inheritable: those open at start, None until they were listed, and those made so here."""
+
+    at_start: frozenset[int] | None = None
+    since: set[int] = set()  # noqa: RUF012  (one per process, as the descriptors are)
+
+
+def descriptors() -> list[int]:
+    """The open descriptors; one more may be listed, that of the listing itself. Without /proc, all there can be."""
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # as in a chroot
+        return list(range(_limit()))
+
+
+def _limit() -> int:
+    limit = os.sysconf("SC_OPEN_MAX")
+    return limit if 0 < limit < HIGHEST else HIGHEST
+
+
+def remember() -> None:
+    """At a program's start: what is open now was inherited."""
+    _Handed.at_start = frozenset(descriptors())
+
+
+def share(fd: int) -> None:
+    """Let the next program have fd."""
+    os.set_inheritable(fd, True)
+    _Handed.since.add(fd)
+
+
+def copy(source: int, target: int) -> None:
+    """Make target a copy of source that the next program has; two numbers."""
+    os.dup2(source, target)
+    _Handed.since.add(target)
+
 
 def move(source: int, target: int) -> None:
-    """Make target what source is, inheritable, and close source. Nothing happens if they are the same, except
-    that the descriptor becomes inheritable: the read end of a pipe may already be 3 when it is moved to 3."""
+    """Make target what source is, for the next program, and close source. The numbers may be the same: the read end
+    of a pipe may already be 3 when it is moved to 3."""
     if source == target:
-        os.set_inheritable(source, True)
+        share(source)
         return
-    os.dup2(source, target)
+    copy(source, target)
     os.close(source)
+
+
+def close_on_exec(kept: tuple[int, ...] = ()) -> None:
+    """What execve does to descriptors: close those that are not inheritable; but not those in kept."""
+    if _Handed.at_start is None:
+        remember()
+    assert _Handed.at_start is not None
+    first = 0
+    for fd in sorted({*_Handed.at_start, *_Handed.since, *kept}):
+        if fd in kept or _inheritable(fd):
+            if first < fd:  # closerange(0, 0) closes all there is
+                os.closerange(first, fd)
+            first = fd + 1
+    os.closerange(first, _limit())
+
+
+def _inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # closed meanwhile
+        return False
+
+
+def close_others(*kept: int) -> None:
+    """Close every descriptor but these: for a forked child that never execs. A peer sees the end of a connection
+    only when nobody holds it any more."""
+    for fd in descriptors():
+        if fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
 
 
 def write_all(fd: int, data: bytes) -> None:

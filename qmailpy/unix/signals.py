@@ -12,6 +12,10 @@ INT: int = _signal.SIGINT
 XFSZ: int = _signal.SIGXFSZ
 
 
+# Signals that have a handler: this module is the only one that installs any, so nobody has to ask all 64.
+_caught: set[int] = set()
+
+
 def ignore(number: int) -> None:
     """Ignore a signal; an exec keeps that."""
     _signal.signal(number, _signal.SIG_IGN)
@@ -25,6 +29,7 @@ def default(number: int) -> None:
 def catch(number: int, handler: Callable[[int, object], None]) -> None:
     """Call handler(number, frame) between two bytecodes after the signal; an exec forgets that."""
     _signal.signal(number, handler)
+    _caught.add(number)
 
 
 def wake(fd: int) -> None:
@@ -40,9 +45,8 @@ def alarm(seconds: int) -> None:
 def forget_handlers() -> None:
     """What execve does: caught signals go back to default, ignored ones stay ignored."""
     _signal.set_wakeup_fd(-1)
-    for number in range(1, _signal.NSIG):
-        if callable(_signal.getsignal(number)):
-            _signal.signal(number, _signal.SIG_DFL)
+    while _caught:
+        default(_caught.pop())
 
 
 def undo_python() -> None:

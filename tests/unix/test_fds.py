@@ -1,8 +1,8 @@
-"""What a forked child does that never execs."""
+"""Descriptors: what a step takes and what it leaves."""
 
 import os
 
-from qmailpy.unix.processes import close_others, descriptors
+from qmailpy.unix.fds import close_others, descriptors
 
 
 def test_the_open_descriptors_are_listed() -> None:

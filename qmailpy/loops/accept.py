@@ -1,0 +1,138 @@
+"""accept - take connections on a listening socket, and keep count of the processes that serve them."""
+
+import _socket
+import os
+import select
+from _collections_abc import Callable
+
+from qmailpy.unix import signals
+
+Address = tuple[str, int]  # what accept and getsockname give first, for IPv4 and IPv6 alike: text and port
+
+
+def listen(family: int, address: tuple[str, int] | tuple[str, int, int, int], backlog: int) -> "_socket.socket":
+    """A bound, listening, non-blocking, close-on-exec socket. Raises OSError with the failed step in filename:
+    create socket, bind, listen. An IPv6 socket on :: takes IPv4 peers too."""
+    step = b"create socket"
+    try:
+        listening = _socket.socket(family, _socket.SOCK_STREAM)
+        step = b"bind"
+        listening.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if family == _socket.AF_INET6:
+            listening.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+        listening.bind(address)
+        step = b"listen"
+        listening.listen(backlog)
+        listening.setblocking(False)
+    except OSError as e:
+        raise OSError(e.errno, "", step)
+    return listening
+
+
+class Children:
+    """How many processes serve connections now, and for which peers.
+
+    count falls for every process reaped, also for one inherited from before exec, and never below 0, as in
+    tcpserver; peers holds only our own: pid -> the peer's address.
+    """
+
+    __slots__ = ("count", "limit", "peers")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.count = 0
+        self.peers: dict[int, bytes] = {}
+
+
+class Acceptor:
+    """The loop of a server. connected(fd, address) forks for a new connection and returns the pid, or raises
+    OSError if it cannot; ended(pid, wait status) and changed() tell of processes that ended and of a new count."""
+
+    def __init__(
+        self,
+        listening: "_socket.socket",
+        children: Children,
+        connected: Callable[[int, Address], int],
+        ended: Callable[[int, int], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._listening = listening
+        self._children = children
+        self._connected = connected
+        self._ended = ended
+        self._changed = changed
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> None:
+        """Serve until a signal ends the process."""
+        signals.wake(self._waker)
+        signals.catch(signals.CHLD, _nothing)
+        full = select.poll()
+        full.register(self._woken, select.POLLIN)
+        free = select.poll()
+        free.register(self._woken, select.POLLIN)
+        free.register(self._listening.fileno(), select.POLLIN)
+        children = self._children
+        while True:
+            ready = (free if children.count < children.limit else full).poll()
+            for fd, _ in ready:
+                if fd == self._woken:
+                    self._reap()
+                else:
+                    self._accept()
+
+    def release(self) -> None:
+        """In a forked child: let go of what belongs to the server."""
+        signals.wake(-1)
+        self._listening.close()
+        os.close(self._woken)
+        os.close(self._waker)
+
+    def _accept(self) -> None:
+        try:
+            fd, address = self._listening._accept()  # type: ignore[attr-defined]  # what socket.accept calls
+        except OSError:  # the peer has left already, or descriptors are short: the next one may do better
+            return
+        children = self._children
+        children.count += 1
+        self._changed()
+        try:
+            pid = self._connected(fd, address[:2])
+        except OSError:
+            children.count -= 1
+            self._changed()
+        else:
+            children.peers[pid] = shown(address[0])[0]
+        os.close(fd)
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._woken, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._children.peers.pop(pid, None)
+            self._ended(pid, status)
+            if self._children.count:
+                self._children.count -= 1
+            self._changed()
+
+
+def shown(text: str) -> tuple[bytes, bytes | None]:
+    """(address, interface) of an address as accept and getsockname give it: IPv4 mapped into IPv6 is IPv4, and the
+    interface of a link-local address, None for others, stands apart."""
+    if ":" not in text:
+        return text.encode(), None
+    text, _, interface = text.partition("%")
+    address = text.rpartition(":")[2] if "." in text else text
+    return address.encode(), os.fsencode(interface) or None
+
+
+def _nothing(number: int, frame: object) -> None:
+    """The signal's number in the pipe is all that is wanted of it."""
