@@ -231,7 +231,8 @@ def _spawn_step(step: Exec, env: Env) -> int:
 def preload(argv: list[bytes], env: Env) -> None:
     """Import the commands of this toolkit that stand in argv, and set what is in memory aside from collection.
 
-    For long-lived programs that fork: the children then import nothing, and share these pages.
+    For long-lived programs that fork: the children then import nothing, and share these pages. A command's module
+    may have a function prepare(), for what each of its processes would otherwise have to do first.
     """
     import gc
 
@@ -241,10 +242,14 @@ def preload(argv: list[bytes], env: Env) -> None:
     for word in argv:
         command = registry.COMMANDS.get(os.fsdecode(os.path.basename(word)))
         if command is not None:
+            module = "qmailpy.commands." + command.module
             try:
-                __import__("qmailpy.commands." + command.module)
+                __import__(module)
             except ImportError:  # it will be said by the step that needs it
-                pass
+                continue
+            prepare = getattr(sys.modules[module], "prepare", None)
+            if prepare is not None:
+                prepare()
     gc.collect()
     gc.freeze()
 

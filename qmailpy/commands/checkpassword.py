@@ -72,6 +72,11 @@ USAGE = b"checkpassword program [ arg ... ]"
 DAY = 86400  # seconds
 
 
+def prepare() -> None:
+    """Have the name service read its configuration and libcrypt be linked, once for all that are forked."""
+    passwd.prepare()
+
+
 def main(argv: list[bytes], env: Env) -> int | Exec:
     if len(argv) < 2:
         strerr.usage(PROGRAM, USAGE)

@@ -17,18 +17,18 @@ def _library() -> ctypes.CDLL:
             library = ctypes.CDLL(name)
         except OSError:
             continue
-        if hasattr(library, "crypt_r"):
+        if hasattr(library, "crypt"):
             return library
-    raise ImportError("no libcrypt with crypt_r on this system")
+    raise ImportError("no libcrypt with crypt on this system")
 
 
 _libcrypt = _library()
-_crypt_r = _libcrypt.crypt_r
-_crypt_r.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-_crypt_r.restype = ctypes.c_char_p
 
-# struct crypt_data, bytes: of libxcrypt, which has crypt_rn too; of the old libcrypt of glibc, the largest.
-DATA = 32768 if hasattr(_libcrypt, "crypt_rn") else 131232
+# Not crypt_r: its 32 kB of working memory would be fresh pages in each process, and its caller's to wipe. The
+# static ones of crypt are wiped by libxcrypt itself, and there are no threads.
+_crypt = _libcrypt.crypt
+_crypt.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
+_crypt.restype = ctypes.c_char_p
 
 
 def _address(buffer: bytearray):  # type: ignore[no-untyped-def]
@@ -39,10 +39,8 @@ def crypt(password: bytearray, setting: bytes) -> bytes | None:
     """The hash of password by method and salt of setting (a hash does); None if setting is none of crypt(5)."""
     phrase = bytearray(len(password) + 1)
     phrase[:-1] = password
-    work = bytearray(DATA)
-    hashed: bytes | None = _crypt_r(_address(phrase), setting, _address(work))
+    hashed: bytes | None = _crypt(_address(phrase), setting)
     phrase[:] = bytes(len(phrase))
-    work[:] = bytes(DATA)
     return None if hashed is None or hashed.startswith(b"*") else hashed  # *0 and *1 are crypt's words for failure
 
 
@@ -65,5 +63,5 @@ def make(password: bytearray) -> bytes:
     """A new hash of password. Raises OSError where libcrypt can make none."""
     hashed = crypt(password, setting())
     if hashed is None:
-        raise OSError("crypt_r")
+        raise OSError("crypt")
     return hashed

@@ -1,0 +1,110 @@
+"""run - what `make run` starts: a single-user home in var/home, one account, sample mail, POP3 on 127.0.0.1:1110.
+
+What is there already is kept: the account, its password and its mail. PORT in the environment is another port.
+"""
+
+import os
+import pwd
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / "var" / "home"
+ACCOUNT = "sample"
+PORT = os.environ.get("PORT", "1110")
+
+sys.path.insert(0, str(ROOT))
+
+from qmailpy.unix import crypt  # noqa: E402
+
+MESSAGES = {
+    "Welcome to qmailpy": "This message lies in var/home/sample/Maildir, one file for itself.\n",
+    "Every link can be swapped": "tcpserver, qmail-popup, checkpassword-flatfile and qmail-pop3d know each other\n"
+    "by arguments, descriptors and environment only. Replace any of them by your own.\n",
+    "Dots": ".\nA line that begins with a dot comes through POP3 as it is.\n..\n",
+}
+
+
+def owner() -> tuple[int, int]:
+    """Who reads the mail: whoever runs this; for root, who never serves mail as root, the checkout's owner or nobody."""
+    if os.getuid():
+        return os.getuid(), os.getgid()
+    status = ROOT.stat()
+    if status.st_uid:
+        return status.st_uid, status.st_gid
+    nobody = pwd.getpwnam("nobody")
+    for folder in (ROOT, *ROOT.parents):
+        if not folder.stat().st_mode & 1:
+            sys.exit(f"run: fatal: as root, mail is served as the user nobody, who may not enter {folder}: "
+                     "run as another user, or in another folder")  # fmt: skip
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def write_new(path: Path, text: str, mode: int = 0o600) -> None:
+    """A file that is not there yet; one that is there stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+
+
+def make_maildir(path: Path, ids: tuple[int, int], env: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["maildirmake", path], env=env, check=True)
+    for number, (subject, body) in enumerate(MESSAGES.items(), 1):
+        date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime())
+        header = f"From: qmailpy <postmaster@localhost>\nTo: {ACCOUNT}@localhost\nSubject: {subject}\nDate: {date}\n"
+        message = path / "new" / f"{int(time.time())}.M{number}.localhost"
+        message.write_text(f"{header}\n{body}")
+        os.utime(message, (0, time.time() - 60 + number))  # qmail-pop3d lists what is older than this second
+    for folder, folders, files in os.walk(path.parent):
+        for name in (folder, *(os.path.join(folder, entry) for entry in (*folders, *files))):
+            os.chown(name, *ids)
+
+
+def prepare(env: dict[str, str]) -> str:
+    """Make what is missing in HOME; the account's password."""
+    ids = owner()
+    write_new(HOME / "password", secrets.token_urlsafe(12) + "\n")
+    password = (HOME / "password").read_text().strip()
+    hashed = crypt.make(bytearray(password.encode())).decode()
+    line = f"{ACCOUNT}:{hashed}:{ids[0]}:{ids[1]}:sample account:../{ACCOUNT}:/bin/sh\n"
+    write_new(HOME / "users" / "flatfile", line)
+    if not (HOME / ACCOUNT).exists():
+        make_maildir(HOME / ACCOUNT / "Maildir", ids, env)
+    write_new(HOME / "control" / "pop3.rules", "127.0.0.1:allow\n:deny\n", 0o644)
+    rules = HOME / "control" / "pop3.rules"
+    with rules.open() as text:
+        subprocess.run(["tcprules", f"{rules}.cdb", f"{rules}.tmp"], stdin=text, env=env, check=True)
+    return password
+
+
+def main() -> int:
+    path = f"{ROOT / 'bin'}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    env = {**os.environ, "PATH": path, "QMAILHOME": str(HOME)}
+    password = prepare(env)
+    chain = ["tcpserver", "-1vRHD", "-l", "0", "-x", str(HOME / "control" / "pop3.rules.cdb"), "127.0.0.1", PORT]
+    chain += ["qmail-popup", "localhost", "checkpassword-flatfile", "qmail-pop3d", "Maildir"]
+    server = subprocess.Popen(chain, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env, cwd=HOME)
+    signal.signal(signal.SIGTERM, lambda number, frame: server.terminate())
+    try:
+        assert server.stdout is not None
+        port = server.stdout.readline().decode().strip()
+        if port:
+            print(f"POP3 on 127.0.0.1:{port}; read the mail with\n"
+                  f"    curl -u {ACCOUNT}:{password} pop3://127.0.0.1:{port}/1\nCtrl-C stops it.", flush=True)  # fmt: skip
+        return server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        server.wait()
+        print("\nstopped")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
