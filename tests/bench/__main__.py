@@ -33,10 +33,11 @@ def main() -> None:
         if name not in names:
             parser.error(f"no such measurement: {name}; there are {', '.join(names)}")
     system = enter_namespace()
-    rounds, seconds = (3, 0.5) if wanted.quick else (7, 1.5)
+    rounds, seconds = (3, 0.5) if wanted.quick else (7, 1.0)
     found, missing = chains(system)
     base = next((name for name in ("C", "Dovecot") if name in [chain.name for chain in found]), None)
-    print(f"{time.strftime('%Y-%m-%d')}; {machine()}; {rounds} rounds of {seconds} s; ratios are to {base}")
+    print(f"{time.strftime('%Y-%m-%d')}; {machine()}")
+    print(f"{rounds} rounds of {seconds} s; ratios are to {base}; load before: {os.getloadavg()[0]:.1f}")
     for sentence in missing:
         print(sentence)
     with tempfile.TemporaryDirectory(prefix="bench.", ignore_cleanup_errors=True) as work:
@@ -45,6 +46,7 @@ def main() -> None:
         for measure in MEASURES:
             if not wanted.name or measure.__name__ in wanted.name:
                 measure(bench)
+    print(f"load after: {os.getloadavg()[0]:.1f}, the benchmark's own included")
 
 
 if __name__ == "__main__":
