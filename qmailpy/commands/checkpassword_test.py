@@ -2,7 +2,7 @@
     checkpassword-test - test a program with the checkpassword interface
 
 SYNOPSIS
-    checkpassword-test [-u user] [-p file] [-n rounds] PROGRAM [ARG...]
+    checkpassword-test [-u USER] [-p FILE] [-n ROUNDS] PROGRAM [ARG...]
 
 DESCRIPTION
     checkpassword-test runs PROGRAM, which is to have the interface of checkpassword(8), many times, with right and
@@ -23,9 +23,9 @@ DESCRIPTION
     Without -u only what needs no account is tested.
 
 OPTIONS
-    -u user      an account whose password PROGRAM accepts
-    -p file      read the password from the first line of file
-    -n rounds    how often to measure the time of refusals; default 21
+    -u USER      an account whose password PROGRAM accepts
+    -p FILE      read the password from the first line of FILE
+    -n ROUNDS    how often to measure the time of refusals; default 21
 
 EXIT STATUS
     0      everything holds, except for warnings
@@ -44,7 +44,7 @@ BUGS
     The programs behind PROGRAM are sh, cat and others, found along PATH by PROGRAM. The test needs /proc.
 
     Times are compared by their medians; on a busy machine a difference may be missed, or a warning be false. With
-    a file of hashes of many kinds, times hold for the kind that user has.
+    a file of hashes of many kinds, times hold for the kind that USER has.
 
 SEE ALSO
     checkpassword(8), checkpassword-flatfile(8), qmail-popup(8)

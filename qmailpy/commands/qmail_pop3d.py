@@ -8,7 +8,8 @@ DESCRIPTION
     qmail-pop3d serves the messages of MAILDIR to a POP3 client on descriptors 0 and 1. It is most often run by
     checkpassword, as the user and in the user's home directory:
 
-        tcpserver 0 110 qmail-popup mail.example checkpassword qmail-pop3d Maildir
+        tcpserver 0 110 qmail-popup mail.example \\
+            checkpassword qmail-pop3d Maildir
 
     The messages of a session are those that lay in new/ and cur/ when it began and were older than that very
     second, in order of their modification times. QUIT removes the messages marked by DELE and moves the

@@ -13,7 +13,8 @@ DESCRIPTION
     and the arguments ARG, most often qmail-pop3d and a Maildir. With APOP the digest takes the place of the
     password; the third field is the greeting's timestamp, which it was made with.
 
-        tcpserver 0 110 qmail-popup mail.example checkpassword qmail-pop3d Maildir
+        tcpserver 0 110 qmail-popup mail.example \\
+            checkpassword qmail-pop3d Maildir
 
     If SUBPROGRAM accepts the password it becomes the program behind it, which talks to the client from then
     on and sends the reply to PASS, APOP or AUTH itself. If it ends with another code than 0, qmail-popup

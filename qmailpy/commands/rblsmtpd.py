@@ -9,12 +9,13 @@ DESCRIPTION
     client, whose address is in TCPREMOTEIP. If no list speaks against the client, rblsmtpd becomes PROGRAM with
     the arguments ARG.
 
-        tcpserver -R -x tcp.smtp.cdb 0 smtp rblsmtpd -r zen.example qmail-smtpd
+        tcpserver -R -x tcp.smtp.cdb 0 smtp \\
+            rblsmtpd -r zen.example qmail-smtpd
 
     Otherwise it refuses the mail itself: it greets the client and accepts HELO, EHLO, MAIL, RSET, NOOP and QUIT,
     and answers everything else with the reason. It prints one line on descriptor 2,
 
-        rblsmtpd: 192.0.2.7 pid 5994: 451 listed, see https://zen.example/192.0.2.7
+        rblsmtpd: 192.0.2.7 pid 5994: 451 see https://zen.example/192.0.2.7
 
     and ends when the client has said QUIT or is gone, or after 60 seconds.
 

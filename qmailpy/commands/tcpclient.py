@@ -41,7 +41,7 @@ HOST NAMES
     only is an IPv4 address. Any other is first completed by rules, from the first of these that exists:
 
         the file that DNSREWRITEFILE names, else /etc/dnsrewrite
-        the variable LOCALDOMAIN: domains to try one after the other, separated by single spaces
+        the variable LOCALDOMAIN: domains, separated by single spaces
         the first search or domain line of /etc/resolv.conf
         the domain of the local host's name
 

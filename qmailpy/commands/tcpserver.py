@@ -11,7 +11,8 @@ DESCRIPTION
     environment: PROTO, TCPLOCALIP, TCPLOCALPORT, TCPLOCALHOST, TCPREMOTEIP, TCPREMOTEPORT, TCPREMOTEHOST and
     TCPREMOTEINFO; see ENVIRONMENT.
 
-        tcpserver -RHD -c 100 0 pop3 qmail-popup mail.example checkpassword qmail-pop3d Maildir
+        tcpserver -RHD -c 100 0 pop3 qmail-popup mail.example \\
+            checkpassword qmail-pop3d Maildir
 
     HOST is a name, an IPv4 or IPv6 address, or 0 for every IPv4 address of the machine. :: stands for every
     address, IPv6 and IPv4; a peer that comes by IPv4 then looks as it does on an IPv4 socket. PORT is a
