@@ -11,8 +11,8 @@ The docstring is plain text that reads well as it stands:
     lines of three columns    literal
 
 In NAME stands the line for whatis(1), in SYNOPSIS one line per form, which may go on in deeper ones. Words in
-capitals that occur in SYNOPSIS are arguments and shown as such in the whole page; options, the command's name
-and references like tcpserver(1) are bold.
+capitals that occur in SYNOPSIS are arguments and shown as such in the whole page; options, the command's name,
+references like tcpserver(1) and what stands between two `, of which nothing is seen, are bold.
 """
 
 import re
@@ -24,11 +24,13 @@ WIDTH = 76  # of a line of roff; a word may be longer
 ITEM = re.compile(r"(\S+(?: \S+)*)  +(?=\S)")
 COLUMNS = re.compile(r"\S+(?: \S+)*(?:  +\S+(?: \S+)*){2,}")
 ARGUMENT = re.compile(r"(?<![\w-])[A-Z][A-Z0-9_]*(?![\w-])")
-HYPHENATED = re.compile(r"\W*[A-Za-z]+(?:-[A-Za-z]+)+\W*")
+BRACKETS = re.compile(r"\[[^][]*\]")
 SENTENCE_END = re.compile(r"[.!?][)\]\"]*(?:\\fR)?[)\]\"]*$")
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 # What roff takes for its own, or prints as another character than the one that was meant.
-SPECIAL = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}
+SPECIAL = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti", NO_BREAK: "\\~"}
 
 Lines = list[str]
 
@@ -46,13 +48,12 @@ def _line(text: str) -> str:
 class _Words:
     """How the words of one page look."""
 
-    def __init__(self, name: str, commands: Collection[str], arguments: Collection[str]) -> None:
-        names = sorted({name, *commands}, key=len, reverse=True)
-        self.name = name
+    def __init__(self, name: str, arguments: Collection[str]) -> None:
         self.special = re.compile(
-            r"(?P<reference>(?<![\w.@+/-])[a-zA-Z][\w.@+-]*(?=\([1-9][a-z]*\)))"
-            r"|(?P<option>(?<![\w'\"@/.+-])-[A-Za-z0-9](?![\w-]))"
-            rf"|(?P<command>(?<![\w.@/+-])(?:{'|'.join(map(re.escape, names))})(?![\w@/+-]))"
+            r"`(?P<code>[^`]+)`"
+            r"|(?P<reference>(?<![\w.@+/-])[a-zA-Z][\w.@+-]*(?=\([1-9][a-z]*\)))"
+            r"|(?P<option>(?<![\w'\"@/.+-])-[A-Za-z0-9]+(?![\w:-]))"
+            rf"|(?P<name>(?<![\w.@/+-]){re.escape(name)}(?![\w@/+-]))"
             rf"|(?P<argument>(?<![\w=$-])(?:{'|'.join(arguments) or '(?!)'})(?![\w=-]))"
         )
 
@@ -60,19 +61,10 @@ class _Words:
         """Running text with its fonts."""
         result, end = "", 0
         for found in self.special.finditer(text):
-            bold = found["reference"] or found["option"] or found["command"] == self.name
-            font = "B" if bold else "I" if found["argument"] else ""
-            word = literal(found[0])
-            result += self._prose(text[end : found.start()]) + (f"\\f{font}{word}\\fR" if font else word)
+            font = "I" if found["argument"] else "B"
+            result += literal(text[end : found.start()]) + f"\\f{font}{literal(found['code'] or found[0])}\\fR"
             end = found.end()
-        return result + self._prose(text[end:])
-
-    def _prose(self, text: str) -> str:
-        """Between names: a hyphen inside a word of letters stays one, where a line may be broken."""
-        return " ".join(
-            "-".join(map(literal, word.split("-"))) if HYPHENATED.fullmatch(word) else literal(word)
-            for word in text.split(" ")
-        )
+        return result + literal(text[end:])
 
     def filled(self, text: str) -> Lines:
         """Running text as lines of roff. None ends like a sentence: after that roff would leave two spaces."""
@@ -139,9 +131,8 @@ def _literal(lines: Lines) -> Lines:
 def _item(head: str, deeper: Lines, words: _Words) -> tuple[int, Lines]:
     """The column of an item's text, and its roff."""
     found = ITEM.match(head)
-    column = found.end() if found else _depth(deeper[0])
-    text = " ".join([head[column:], *deeper])
-    return column, [f".TP {column}", _line(words.line(found[1] if found else head)), *words.filled(text)]
+    term, column, text = (found[1], found.end(), head[found.end() :]) if found else (head, _depth(deeper[0]), "")
+    return column, [f".TP {column}", _line(words.line(term)), *words.filled(" ".join([text, *deeper]))]
 
 
 def _mixed(chunk: Lines, words: _Words) -> tuple[int, Lines]:
@@ -187,6 +178,7 @@ def _synopsis(lines: Lines, words: _Words) -> Lines:
     roff: Lines = []
     for form, deeper in _entries([line for line in lines if line]):
         name, _, rest = " ".join([form, *map(str.strip, deeper)]).partition(" ")
+        rest = BRACKETS.sub(lambda found: found[0].replace(" ", NO_BREAK), rest)
         roff += [f".SY {literal(name)}", *words.filled(rest), ".YS", ".nh"]
     return roff
 
@@ -194,12 +186,12 @@ def _synopsis(lines: Lines, words: _Words) -> Lines:
 FORMS = {"NAME": _name, "SYNOPSIS": _synopsis}
 
 
-def render(text: str, name: str, section: int, source: str, commands: Collection[str] = ()) -> str:
-    """The page of the command name, in that section of the manual. source, such as `qmailpy 0.1.0`, goes into
-    its foot; commands are names that must stay whole in running text."""
+def render(text: str, name: str, section: int, date: str, source: str) -> str:
+    """The page of the command name, in that section of the manual; date, as 2026-11-23, and source, such as
+    qmailpy 0.1.0, go into its foot."""
     parts = dict(sections(text))
-    words = _Words(name, commands, arguments(parts.get("SYNOPSIS", [])))
-    lines = [f'.TH {literal(name.upper())} {section} "" "{literal(source)}"', ".nh", ".ad l"]
+    words = _Words(name, arguments(parts.get("SYNOPSIS", [])))
+    lines = [f'.TH {literal(name.upper())} {section} "{date}" "{literal(source)}"', ".nh", ".ad l"]
     for heading, body in parts.items():
         roff = FORMS.get(heading, _text)(body, words)
         lines += [f".SH {literal(heading)}", *(roff[1:] if roff[:1] == [".PP"] else roff)]
