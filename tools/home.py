@@ -1,0 +1,110 @@
+"""home - put everything into a qmail home: `python3 tools/home.py DIR`, or `make home QMAILHOME=DIR`.
+
+    DIR/bin                launchers, run by the Python that runs this
+    DIR/lib                the package and what it depends on
+    DIR/man                the manual pages
+    DIR/service            services, each copied only where there is none of its name
+    DIR/control DIR/users  empty, if they are new
+
+What stands in DIR/bin under one of our names and is not ours stays, and then nothing is done; FORCE=1 in the
+environment replaces it. To upgrade, do the same again.
+"""
+
+import compileall
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import launchers
+import manpages
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = b"from qmailpy.chain import start"  # in every launcher
+
+
+def foreign(folder: Path) -> list[Path]:
+    """The files in folder that have a name of ours and are no launchers."""
+    files = [folder / name for name in launchers.COMMANDS]
+    return [file for file in files if os.path.lexists(file) and not (file.is_file() and OURS in file.read_bytes())]
+
+
+def install_launchers(folder: Path) -> None:
+    """Always new files: a tcpserver that runs knows from these that its modules are no longer those on disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in launchers.COMMANDS:
+        launchers.write(folder / name, launchers.text(name, f"{sys.executable} -IS"))
+
+
+def install_package(folder: Path) -> None:
+    """The package, byte-compiled: those who run it may not write there."""
+    package, new, old = folder / "qmailpy", folder / ".qmailpy.new", folder / ".qmailpy.old"
+    for left in new, old:
+        shutil.rmtree(left, ignore_errors=True)
+    for source in (ROOT / "qmailpy").rglob("*.py"):
+        target = new / source.relative_to(ROOT / "qmailpy")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    compileall.compile_dir(new, ddir=str(package), quiet=1)
+    if package.exists():
+        package.rename(old)
+    new.rename(package)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def install_pages(folder: Path) -> None:
+    """Beside those that are there."""
+    for path, text in manpages.pages():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def install_services(folder: Path) -> None:
+    """Each appears whole, since an svscan may be looking: it passes over names that begin with a dot."""
+    folder.mkdir(exist_ok=True)
+    for source in (ROOT / "service").iterdir():
+        new = folder / f".{source.name}.new"
+        if not (folder / source.name).exists():
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.copytree(source, new)
+            new.rename(folder / source.name)
+
+
+def install_dependencies(folder: Path) -> None:
+    """Those that are not there, by pip; where it cannot, one line says what to do and what goes without."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    for name in config["options"]["install_requires"].split():
+        if any(folder.glob(f"{name}-*.dist-info")):
+            continue
+        pip = [sys.executable, "-m", "pip", "install", "--target", str(folder), name]
+        if subprocess.run([*pip, "--retries", "1"], capture_output=True, check=False).returncode:
+            what = f"hashes that crypt(3) does not know need {name}: {' '.join(pip)}"
+            print(f"home: warning: {what}", file=sys.stderr)
+
+
+def main(home: Path) -> None:
+    os.umask(0o022)
+    strangers = foreign(home / "bin")
+    if strangers and not os.environ.get("FORCE"):
+        sys.exit("\n".join(["home: fatal: not of this toolkit; FORCE=1 replaces them:", *map(str, strangers)]))
+    install_launchers(home / "bin")
+    (home / "lib").mkdir(exist_ok=True)
+    install_package(home / "lib")
+    install_dependencies(home / "lib")
+    install_pages(home / "man")
+    install_services(home / "service")
+    for name in "control", "users":
+        (home / name).mkdir(exist_ok=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("home: usage: home.py DIR")
+    try:
+        main(Path(sys.argv[1]).absolute())
+    except OSError as e:
+        sys.exit(f"home: fatal: unable to write {e.filename}: {e.strerror}")
