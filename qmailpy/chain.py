@@ -22,7 +22,7 @@ import sys
 from _collections_abc import Callable  # collections.abc imports a megabyte with it
 
 from qmailpy import registry, strerr
-from qmailpy.unix import fds, signals
+from qmailpy.unix import fds, ids, signals
 
 DEFAULT_PATH = b"/bin:/usr/bin"  # pathexec_run of the originals
 COLD = b"QMAILPY_COLD"
@@ -31,6 +31,10 @@ COLD = b"QMAILPY_COLD"
 SEARCH_ON = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR})
 
 KEPT_FROM = 100  # attempt's copies of 1 and 2 lie above any number that a chain gives a meaning to
+KEPT_FROM_IF_FEW = 10  # the same under a small limit on descriptors
+
+LAUNCHER_SIZE = 4096  # bytes; a longer file is nobody's launcher
+LOCALES = frozenset({b"C.UTF-8", b"C.utf8", b"UTF-8"})  # what Python sets LC_CTYPE to in place of C (PEP 538)
 
 Env = dict[bytes, bytes]
 
@@ -62,27 +66,45 @@ class Exec:
 
 
 class _Toolkit:
-    """Which files are this toolkit's own launchers: known by device and inode, never by name alone.
+    """Which files are this toolkit's own launchers, and what attempt keeps open. One per process.
 
-    Read once per process, so that a launcher which is replaced while a tcpserver runs (an upgrade) is no
-    longer known to it and is executed: the new code runs at once, if slower, until the tcpserver restarts.
+    A launcher is known by device, inode and time of change, never by name alone: the numbers of a removed file
+    are used again at once. They are read when the process starts, so that a launcher which is replaced while a
+    tcpserver runs (an upgrade) is no longer known to it and is executed: the new code runs at once, if slower,
+    until the tcpserver restarts.
     """
 
     folder: str | None = None
-    launchers: dict[tuple[int, int], str] | None = None
+    launchers: dict[tuple[int, int, int], str | None] = {}  # noqa: RUF012  None: not read yet
+    kept: tuple[int, ...] = ()
 
 
-def _launchers() -> dict[tuple[int, int], str]:
-    if _Toolkit.launchers is None:
-        found = {}
-        for name in registry.COMMANDS if _Toolkit.folder is not None else ():
-            try:
-                status = os.stat(f"{_Toolkit.folder}/{name}")
-            except OSError:
-                continue
-            found[status.st_dev, status.st_ino] = name
-        _Toolkit.launchers = found
-    return _Toolkit.launchers
+def _mark(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _know_launchers() -> None:
+    for name in registry.COMMANDS:
+        try:
+            _Toolkit.launchers[_mark(os.stat(f"{_Toolkit.folder}/{name}"))] = None
+        except OSError:
+            continue
+
+
+def _command(path: bytes) -> str:
+    """The command that the launcher at path starts, by its last line; "" if the file is none, though in our folder.
+
+    Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        text = os.read(fd, LAUNCHER_SIZE)
+    finally:
+        os.close(fd)
+    last = text.splitlines()[-1:]
+    for name in registry.COMMANDS:
+        if last == [b'start("%s", here)' % name.encode()]:
+            return name
+    return ""
 
 
 def _candidates(file: bytes, env: Env) -> list[bytes]:
@@ -92,37 +114,54 @@ def _candidates(file: bytes, env: Env) -> list[bytes]:
     return [(folder or b".") + b"/" + file for folder in env.get(b"PATH", DEFAULT_PATH).split(b":")]
 
 
-def _own(path: bytes, env: Env) -> str | None:
-    """The command whose launcher is at path, if it is one of ours and may be executed; else None."""
-    if env.get(COLD):
-        return None
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    name = _launchers().get((status.st_dev, status.st_ino))
-    return name if name is not None and os.access(path, os.X_OK) else None
-
-
-def _executable_environment(env: Env) -> Env:
-    """env without the entries that os.execve refuses: a name that is empty or holds '='."""
-    return {name: value for name, value in env.items() if name and b"=" not in name}
+def _own(path: bytes, status: os.stat_result, env: Env) -> str:
+    """The command whose launcher is at path, if it is one of ours and may be executed; else ""."""
+    mark = _mark(status)
+    if mark not in _Toolkit.launchers or env.get(COLD) or not os.access(path, os.X_OK):
+        return ""
+    name = _Toolkit.launchers[mark]
+    if name is None:
+        try:
+            name = _Toolkit.launchers[mark] = _command(path)
+        except OSError:  # Python could not read it either
+            return ""
+    return name
 
 
 def _execute(path: bytes, step: Exec) -> OSError:
     """Become the program at path; returns only the reason why not."""
     try:
-        os.execve(path, step.argv, _executable_environment(step.env))
+        os.execve(path, step.argv, step.env)
     except OSError as e:
         return e
-    except ValueError:  # an empty argv[0], or a NUL inside a word: neither comes from an exec
-        return OSError(errno.EINVAL, "")
 
 
 def _cannot_run(step: Exec, error: OSError) -> int:
     if step.who:
         strerr.say(b"%s: %sunable to run %s: %s\n" % (step.who, step.complaint, step.file, strerr.reason(error)))
     return step.code
+
+
+def _checked(result: "int | Exec") -> "int | Exec":
+    """What a main may return. What execve cannot carry does not get into a warm step either.
+
+    Raises TypeError and the like for what is neither an exit code nor made of bytes.
+    """
+    if not isinstance(result, Exec):
+        return result & 255
+    words = b"".join((result.file, *result.argv, *result.env, *result.env.values()))
+    if b"\0" in words or not result.argv[0]:  # Python's execve refuses an empty argv[0]
+        return _cannot_run(result, OSError(errno.EINVAL, ""))
+    if b"" in result.env or b"=" in b"".join(result.env):
+        result.env = {name: value for name, value in result.env.items() if name and b"=" not in name}
+    return result
+
+
+def _shed() -> None:
+    """What execve takes from a process: signal handlers, descriptors marked close-on-exec, other saved ids."""
+    signals.forget_handlers()
+    fds.close_on_exec(_Toolkit.kept)
+    ids.forget_saved()
 
 
 def _bug(name: str, error: BaseException) -> int:
@@ -142,68 +181,84 @@ def _call(name: str, argv: list[bytes], env: Env) -> "int | Exec":
     module = "qmailpy.commands." + registry.COMMANDS[name].module
     try:
         __import__(module)
-        result: int | Exec = sys.modules[module].main(argv, env)
-        return result
+        return _checked(sys.modules[module].main(argv, env.copy()))
     except BaseException as e:
         return _bug(name, e)
 
 
-def _follow(step: "int | Exec", env: Env, waiting: bool, kept: tuple[int, ...]) -> int:
+def _follow(step: "int | Exec", env: Env, waiting: bool) -> int:
     """The trampoline. Returns a wait status if somebody waits (attempt), else an exit code."""
     while isinstance(step, Exec):
         problem = OSError(errno.ENOENT, "")
         for path in _candidates(step.file, env):
-            name = _own(path, env)
-            if name is not None:
-                fds.close_on_exec(kept)
-                signals.forget_handlers()
-                env = step.env
-                step = _call(name, step.argv, env)
-                break
-            if waiting:
-                if not os.path.exists(path):
-                    continue
-                return os.waitpid(_spawn_step(step, env), 0)[1]
-            error = _execute(path, step)
+            try:
+                name = _own(path, os.stat(path), env)
+            except OSError as e:
+                error = e  # execve would have met the same
+            else:
+                if name:
+                    _shed()
+                    env = step.env
+                    step = _call(name, step.argv, env)
+                    break
+                if waiting:
+                    return os.waitpid(_spawn_step(step, env), 0)[1]
+                error = _execute(path, step)
             if error.errno != errno.ENOENT:
                 problem = error
             if error.errno not in SEARCH_ON:
-                return _cannot_run(step, error)
+                step = _cannot_run(step, error)
+                break
         else:
-            code = _cannot_run(step, problem)
-            return (code & 255) << 8 if waiting else code
-    return (step & 255) << 8 if waiting else step
+            step = _cannot_run(step, problem)
+    return step << 8 if waiting else step
 
 
 def run(step: "int | Exec", env: Env) -> int:
     """Follow step until an exit code is left. env is the environment of the program that returned step."""
-    return _follow(step, env, waiting=False, kept=())
+    return _follow(_checked(step), env, waiting=False)
 
 
 def attempt(step: Exec, env: Env) -> int:
     """Run step for a caller who only waits to translate its status; returns it as waitpid(2) gives it.
 
-    Warm steps run in this process: afterwards it may have another uid, cwd and umask, and only 1 and 2 are
-    what they were. So the caller may report and end, nothing else. A foreign program, or the first step that
-    goes cold, gets a process of its own.
+    Warm steps run in this process: afterwards it may have another uid, cwd and umask, its handlers, timers and
+    close-on-exec descriptors are gone, and only 1 and 2 are what they were. So the caller may report and end,
+    nothing else. A foreign program, or the first step that goes cold, gets a process of its own.
     """
-    kept = tuple(_keep(fd) for fd in (1, 2))
-    status = _follow(step, env, waiting=True, kept=kept)
-    for fd, copy in zip((1, 2), kept, strict=True):
-        if copy >= 0:
-            os.dup2(copy, fd)
-            os.close(copy)
+    try:
+        copies = {fd: _keep(fd) for fd in (1, 2)}
+    except OSError:  # no room for them
+        return os.waitpid(_spawn_step(step, env), 0)[1]
+    before = _Toolkit.kept  # not empty in an attempt within an attempt
+    _Toolkit.kept = (*before, *(copy for copy in copies.values() if copy is not None))
+    signals.stop_timers()  # a new process has none
+    status = _follow(_checked(step), env, waiting=True)
+    signals.stop_timers()
+    signals.forget_handlers()
+    _Toolkit.kept = before
+    for fd, copy in copies.items():
+        try:
+            if copy is None:
+                os.close(fd)
+            else:
+                os.dup2(copy, fd)
+                os.close(copy)
+        except OSError:  # closed by a program that closes everything
+            pass
     return status
 
 
-def _keep(fd: int) -> int:
-    """A close-on-exec copy of fd with a high number; -1 if fd is closed."""
-    for lowest in (KEPT_FROM, 10):  # a small limit on descriptors leaves no room up there
+def _keep(fd: int) -> int | None:
+    """A close-on-exec copy of fd with a high number; None if fd is closed. Raises OSError if there is no room."""
+    for lowest in (KEPT_FROM, KEPT_FROM_IF_FEW):
         try:
             return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
-        except OSError:
-            continue
-    return -1
+        except OSError as e:
+            if e.errno == errno.EBADF:
+                return None
+            error = e
+    raise error
 
 
 def spawn(child: Callable[[], int | Exec], env: Env, who: str) -> int:
@@ -212,15 +267,21 @@ def spawn(child: Callable[[], int | Exec], env: Env, who: str) -> int:
     env is the environment it starts with; who names it in a bug report.
     """
     pid = os.fork()
-    if pid:
-        return pid
+    if pid == 0:
+        _run_and_exit(child, env, who)
+    return pid
+
+
+def _run_and_exit(first: Callable[[], int | Exec], env: Env, who: str) -> None:
+    """Never returns."""
     code = strerr.LATER
     try:
-        code = run(child(), env)
+        _Toolkit.kept = ()
+        code = run(first(), env)
     except BaseException as e:
         code = _bug(who, e)
     finally:
-        os._exit(code & 255)
+        os._exit(code)
 
 
 def _spawn_step(step: Exec, env: Env) -> int:
@@ -238,7 +299,6 @@ def preload(argv: list[bytes], env: Env) -> None:
 
     if env.get(COLD):
         return
-    _launchers()
     for word in argv:
         command = registry.COMMANDS.get(os.fsdecode(os.path.basename(word)))
         if command is not None:
@@ -250,27 +310,36 @@ def preload(argv: list[bytes], env: Env) -> None:
             prepare = getattr(sys.modules[module], "prepare", None)
             if prepare is not None:
                 prepare()
+            launcher = os.fsencode(f"{_Toolkit.folder}/") + os.path.basename(word)
+            try:
+                _own(launcher, os.stat(launcher), env)  # so that it is read here, once
+            except OSError:
+                pass
     gc.collect()
     gc.freeze()
 
 
 def _environment() -> Env:
-    """The environment as it was at exec. Python adds LC_CTYPE to an empty locale (PEP 538): taken out again."""
+    """The environment as it was at exec. Python puts another LC_CTYPE in place of none, or of C: taken out again."""
     env = dict(os.environb)
-    if env.get(b"LC_CTYPE") == b"C.UTF-8":
+    if env.get(b"LC_CTYPE") in LOCALES:
         try:
             with open("/proc/self/environ", "rb") as f:
-                if b"\0LC_CTYPE=" not in b"\0" + f.read():
-                    del env[b"LC_CTYPE"]
+                _, found, rest = (b"\0" + f.read()).partition(b"\0LC_CTYPE=")
         except OSError:
-            pass
+            return env
+        if found:
+            env[b"LC_CTYPE"] = rest.partition(b"\0")[0]
+        else:
+            del env[b"LC_CTYPE"]
     return env
 
 
 def start(name: str, folder: str) -> None:
     """Run the command name as a process of its own; folder is where the launchers are. Never returns."""
     _Toolkit.folder = folder
+    _know_launchers()
     signals.undo_python()
     fds.remember()
     env = _environment()
-    os._exit(run(_call(name, [os.fsencode(word) for word in sys.argv], env), env) & 255)
+    _run_and_exit(lambda: _call(name, [os.fsencode(word) for word in sys.argv], env), env, name)

@@ -153,15 +153,6 @@ def test_the_locale_of_the_environment_is_handed_on_as_it_came(home: Home, name:
     assert home.same("", env=env)["env"] == env
 
 
-def test_the_c_librarys_environment_is_the_new_one(home: Home) -> None:
-    code = "result = Exec(argv[2:], {b'BOTH': b'2', b'NEW': b'3', b'REPORT': env[b'REPORT'], b'TZ': b'XYZ-2'})"
-    there = "import ctypes, time; get = ctypes.CDLL(None).getenv; get.restype = ctypes.c_char_p\n"
-    there += "tell([get(b'OLD'), get(b'BOTH'), get(b'NEW'), time.localtime(0).tm_hour]); result = 0"
-    for mode in ("", "1"):
-        home.run("do", code, "do", there, env=home.env(OLD="1", BOTH="1", TZ="XYZ-1", QMAILPY_COLD=mode))
-        assert home.facts() == [None, b"2", b"3", 2]
-
-
 def test_an_entry_that_execve_cannot_carry_is_dropped_in_both_modes(home: Home) -> None:
     home.same("result = Exec(argv[2:], {**env, b'': b'x', b'A=B': b'c'}, who=b'do')")
 

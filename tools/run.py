@@ -30,7 +30,7 @@ MESSAGES = {
 
 
 def owner() -> tuple[int, int]:
-    """Who reads the mail: whoever runs this; for root, who never serves mail as root, the checkout's owner or nobody."""
+    """Who reads the mail: whoever runs this; for root the owner of the checkout, or nobody, but never root."""
     if os.getuid():
         return os.getuid(), os.getgid()
     status = ROOT.stat()
@@ -96,8 +96,8 @@ def main() -> int:
         assert server.stdout is not None
         port = server.stdout.readline().decode().strip()
         if port:
-            print(f"POP3 on 127.0.0.1:{port}; read the mail with\n"
-                  f"    curl -u {ACCOUNT}:{password} pop3://127.0.0.1:{port}/1\nCtrl-C stops it.", flush=True)  # fmt: skip
+            url = f"pop3://127.0.0.1:{port}/1"
+            print(f"Read the mail with\n    curl -u {ACCOUNT}:{password} {url}\nCtrl-C stops the server.", flush=True)
         return server.wait()
     except KeyboardInterrupt:
         server.terminate()

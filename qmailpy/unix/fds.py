@@ -11,10 +11,10 @@ HIGHEST = 1 << 20  # no descriptor is above, where the system has no limit
 
 
 class _Handed:
-    """Numbers that may be inheritable: those open at start, None until they were listed, and those made so here."""
+    """Numbers that may be inheritable, in order: those open at start, and those made so here. One per process."""
 
-    at_start: frozenset[int] | None = None
-    since: set[int] = set()  # noqa: RUF012  (one per process, as the descriptors are)
+    numbers: tuple[int, ...] | None = None  # not listed yet
+    limit = HIGHEST  # of the start: it may be lowered below what is open
 
 
 def descriptors() -> list[int]:
@@ -22,7 +22,7 @@ def descriptors() -> list[int]:
     try:
         return [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:  # as in a chroot
-        return list(range(_limit()))
+        return list(range(_Handed.limit))
 
 
 def _limit() -> int:
@@ -32,19 +32,25 @@ def _limit() -> int:
 
 def remember() -> None:
     """At a program's start: what is open now was inherited."""
-    _Handed.at_start = frozenset(descriptors())
+    _Handed.limit = _limit()
+    _Handed.numbers = tuple(sorted(descriptors()))
+
+
+def _note(fd: int) -> None:
+    if _Handed.numbers is not None and fd not in _Handed.numbers:
+        _Handed.numbers = tuple(sorted((*_Handed.numbers, fd)))
 
 
 def share(fd: int) -> None:
     """Let the next program have fd."""
     os.set_inheritable(fd, True)
-    _Handed.since.add(fd)
+    _note(fd)
 
 
 def copy(source: int, target: int) -> None:
     """Make target a copy of source that the next program has; two numbers."""
     os.dup2(source, target)
-    _Handed.since.add(target)
+    _note(target)
 
 
 def move(source: int, target: int) -> None:
@@ -59,16 +65,16 @@ def move(source: int, target: int) -> None:
 
 def close_on_exec(kept: tuple[int, ...] = ()) -> None:
     """What execve does to descriptors: close those that are not inheritable; but not those in kept."""
-    if _Handed.at_start is None:
+    if _Handed.numbers is None:
         remember()
-    assert _Handed.at_start is not None
+    numbers = _Handed.numbers or ()
     first = 0
-    for fd in sorted({*_Handed.at_start, *_Handed.since, *kept}):
+    for fd in sorted((*numbers, *kept)) if kept else numbers:
         if fd in kept or _inheritable(fd):
             if first < fd:  # closerange(0, 0) closes all there is
                 os.closerange(first, fd)
             first = fd + 1
-    os.closerange(first, _limit())
+    os.closerange(first, _Handed.limit)
 
 
 def _inheritable(fd: int) -> bool:

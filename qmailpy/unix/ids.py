@@ -54,3 +54,13 @@ def set_uid(uid: int) -> None:
     os.setuid(uid)
     if os.getresuid() != (uid, uid, uid):
         raise OSError(errno.EPERM, "")
+
+
+def forget_saved() -> None:
+    """What execve does: the saved ids become the effective ones, and the way back to others is closed."""
+    _, effective, saved = os.getresgid()
+    if saved != effective:
+        os.setresgid(-1, -1, effective)
+    _, effective, saved = os.getresuid()
+    if saved != effective:
+        os.setresuid(-1, -1, effective)

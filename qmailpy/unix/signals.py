@@ -19,6 +19,7 @@ _caught: set[int] = set()
 def ignore(number: int) -> None:
     """Ignore a signal; an exec keeps that."""
     _signal.signal(number, _signal.SIG_IGN)
+    _caught.discard(number)
 
 
 def default(number: int) -> None:
@@ -40,6 +41,12 @@ def wake(fd: int) -> None:
 def alarm(seconds: int) -> None:
     """SIGALRM after so many seconds; 0 takes it back. An exec keeps it."""
     _signal.alarm(seconds)
+
+
+def stop_timers() -> None:
+    """What fork(2) does in the child: no alarm and no interval timer runs."""
+    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
+        _signal.setitimer(timer, 0)
 
 
 def forget_handlers() -> None:
