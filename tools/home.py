@@ -21,20 +21,22 @@ from pathlib import Path
 import launchers
 import manpages
 
+from qmailpy.registry import COMMANDS  # found by way of the two above
+
 ROOT = Path(__file__).resolve().parent.parent
 OURS = b"from qmailpy.chain import start"  # in every launcher
 
 
 def foreign(folder: Path) -> list[Path]:
     """The files in folder that have a name of ours and are no launchers."""
-    files = [folder / name for name in launchers.COMMANDS]
+    files = [folder / name for name in COMMANDS]
     return [file for file in files if os.path.lexists(file) and not (file.is_file() and OURS in file.read_bytes())]
 
 
 def install_launchers(folder: Path) -> None:
     """Always new files: a tcpserver that runs knows from these that its modules are no longer those on disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in launchers.COMMANDS:
+    for name in COMMANDS:
         launchers.write(folder / name, launchers.text(name, f"{sys.executable} -IS"))
 
 

@@ -116,10 +116,10 @@ def _chunks(lines: Lines) -> Iterator[Lines]:
 
 
 def _entries(chunk: Lines) -> Iterator[tuple[str, Lines]]:
-    """Each line without indentation, with the deeper ones that follow it."""
-    starts = [at for at, line in enumerate(chunk) if not line.startswith(" ")]
-    for start, end in zip(starts, [*starts[1:], len(chunk)], strict=True):
-        yield chunk[start], chunk[start + 1 : end]
+    """Each line without indentation, and the first in any case, with the deeper ones that follow it."""
+    starts = [at for at, line in enumerate(chunk) if at == 0 or not line.startswith(" ")]
+    for start, end in zip(starts, [*starts, len(chunk)][1:], strict=True):
+        yield chunk[start].lstrip(" "), chunk[start + 1 : end]
 
 
 def _literal(lines: Lines) -> Lines:
@@ -161,7 +161,7 @@ def _text(lines: Lines, words: _Words) -> Lines:
     for chunk in _chunks(lines):
         margin = min(map(_depth, chunk))
         if margin and margin == column:
-            roff += [f'.IP "" {column}', *words.filled(" ".join(chunk))]
+            roff += [".IP", *words.filled(" ".join(chunk))]
         elif margin or (len(chunk) > 1 and all(map(COLUMNS.fullmatch, chunk))):
             roff += _literal(chunk)
         else:
@@ -171,7 +171,7 @@ def _text(lines: Lines, words: _Words) -> Lines:
 
 
 def _name(lines: Lines, words: _Words) -> Lines:
-    return [literal(line) for line in lines if line]
+    return [_line(literal(line)) for line in lines if line]
 
 
 def _synopsis(lines: Lines, words: _Words) -> Lines:
