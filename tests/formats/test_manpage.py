@@ -59,7 +59,7 @@ def shown(program: str, roff: str, *options: str) -> str:
     """The page as a terminal shows it, without fonts."""
     found = subprocess.run([needs(program), *options], input=roff.encode(), capture_output=True, check=False)
     assert (found.returncode, found.stderr) == (0, b"")
-    return re.sub(".\b", "", re.sub("\x1b\\[[0-9;]*m", "", found.stdout.decode()))
+    return re.sub(".\b|\x1b\\[[0-9;]*m", "", found.stdout.decode()).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_title_names_page_section_date_and_source() -> None:
