@@ -24,7 +24,7 @@ def docstring(module: str) -> str:
 
 def date() -> str:
     """The day of the newest entry of CHANGES.md, as 2026-11-23."""
-    days = re.findall(r"^(\d{4})(\d\d)(\d\d) ", (ROOT / "CHANGES.md").read_text(), re.MULTILINE)
+    days = re.findall(r"^ *(\d{4})(\d\d)(\d\d) ", (ROOT / "CHANGES.md").read_text(), re.MULTILINE)
     return "-".join(max(days))
 
 
