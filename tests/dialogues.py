@@ -188,7 +188,7 @@ class Home:
     def run(self, argv: Sequence[str | bytes | Path], input: bytes = b"", **how: Any) -> Any:
         """Run a command to its end, in this home as its user; input comes through a pipe."""
         how = {"env": self.environment(), "timeout": PATIENCE, "cwd": self.path, **self.who, **how}
-        return subprocess.run(argv, input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+        return subprocess.run(argv, input=input, capture_output=True, **how)
 
     def pop3d(self, input: bytes, program: str | Path = BIN / "qmail-pop3d") -> bytes:
         """What qmail-pop3d says; it must end well."""
@@ -213,9 +213,9 @@ class Talk:
     def __init__(self, home: Home, argv: Sequence[str | bytes | Path], tcp: bool = False, **how: Any) -> None:
         self.socket, theirs = tcp_pair() if tcp else socket.socketpair()
         self.socket.settimeout(PATIENCE)
-        how = {"env": home.environment(), "cwd": home.path, **home.who, **how}
+        how = {"env": home.environment(), "cwd": home.path, "stderr": subprocess.PIPE, **home.who, **how}
         with theirs:
-            self.process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, **how)
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(argv, **{"stdin": theirs, "stdout": theirs, **how})
 
     def __enter__(self) -> "Talk":
         return self
