@@ -241,6 +241,14 @@ class Talk:
             line += byte
         return line
 
+    def take(self, size: int) -> bytes:
+        """So many bytes, or fewer if the server ends the connection."""
+        parts = []
+        while size > 0 and (part := self.socket.recv(min(size, 65536))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
     def rest(self) -> bytes:
         """All that comes until the server ends the connection."""
         parts = []
