@@ -224,7 +224,9 @@ def home() -> Iterator[Home]:
         yield Home(folder)
 
 
-def pop3(checker: Word = "checkpassword-flatfile", popup: Word = "qmail-popup", pop3d: Word = "qmail-pop3d") -> list[Word]:
+def pop3(
+    checker: Word = "checkpassword-flatfile", popup: Word = "qmail-popup", pop3d: Word = "qmail-pop3d"
+) -> list[Word]:
     """The chain behind tcpserver."""
     return [popup, "host.example", checker, pop3d, "Maildir"]
 
