@@ -28,7 +28,7 @@ DOCSTRINGS = {
 MAY_IMPORT = {
     "formats": {"formats"},
     "protocols": {"formats", "protocols"},
-    "unix": {"strerr"},
+    "unix": {"strerr", "unix"},
     "stores": {"formats", "stores", "strerr", "unix"},
     "loops": {"formats", "loops", "protocols", "strerr", "unix"},
     "commands": {"chain", "formats", "loops", "protocols", "registry", "stores", "strerr", "unix"},
