@@ -1,0 +1,395 @@
+"""qmail-popup on pipes and sockets: the packet for the checker, what becomes of its exit code, the bytes behind the
+login, and hostile clients. Single sessions are in tests/dialogues.
+
+Where QMAIL_BIN names the C program, it has to pass what is its own too.
+"""
+
+import os
+import re
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.accounts import sha512
+from tests.dialogues import HOST, Home, Talk, anonymous, chain, home
+from tests.helpers import BIN, ROOT
+from tests.pop3_original import originals
+
+__all__ = ["home"]
+
+POPUP = BIN / "qmail-popup"
+PROGRAMS = [str(POPUP), *originals("qmail-popup")]
+everybodys = pytest.mark.parametrize("popup", PROGRAMS)
+GREETING = b"+OK <PID.TIME@mail.example>\r\n"
+LOGIN = b"USER max\r\nPASS secret\r\n"
+MUCH = 2000  # kB that a session may grow by, whatever its client does
+KINDS = ["pipe", "socket"]
+
+# qmail-popup with another timeout
+IMPATIENT = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from qmailpy.commands import qmail_popup
+qmail_popup.TIMEOUT = 0.1
+os._exit(qmail_popup.main([b"qmail-popup", b"mail.example", b"false"], {}))
+"""
+
+
+def checker(code: str) -> list[str]:
+    """A checker that is nobody's of this toolkit."""
+    return ["sh", "-c", code]
+
+
+def answer(home: Home, popup: str | Path, subprogram: list[str], input: bytes) -> bytes:
+    """All that a client sees; popup must end with 1."""
+    done = home.run([popup, HOST, *subprogram], input)
+    assert done.returncode == 1
+    return anonymous(done.stdout)
+
+
+# Start
+
+
+@everybodys
+@pytest.mark.parametrize("words", [[], [HOST]])
+def test_without_a_subprogram_it_says_its_usage_to_the_client(popup: str, words: list[str], home: Home) -> None:
+    done = home.run([popup, *words], b"QUIT\r\n")
+    assert (done.stdout, done.stderr) == (b"-ERR usage: popup hostname subprogram\r\n", b"")
+    assert done.returncode == 1
+
+
+@everybodys
+def test_the_greeting_tells_process_time_and_host(popup: str, home: Home) -> None:
+    before = int(time.time())
+    with Talk(home, [popup, b"a host\xff", "false"]) as talk:
+        match = re.fullmatch(rb"\+OK <(\d+)\.(\d+)@a host\xff>\r\n", talk.line())
+        assert match is not None
+        assert int(match[1]) == talk.process.pid
+        assert before <= int(match[2]) <= time.time()
+
+
+# The checker
+
+
+CLASSIC = [
+    (b"USER max\r\nPASS secret\r\n", b"max\0secret\0"),
+    (b"USER a b \nUSER  c  d \nPASS  e  f \r\r\n", b"c  d \0e  f \r\0"),
+    (b"user \xff\x80\r\npass \x01\t\r\n", b"\xff\x80\0\x01\t\0"),
+    (b"APOP max 0123456789abcdef0123456789abcdef\r\n", b"max\x000123456789abcdef0123456789abcdef\0"),
+    (b"APOP max  b \r\n", b"max\0 b \0"),
+    (b"APOP x \r\n", b"x\0\0"),
+    (b"USER max\0more\nPASS secret\0more\r\n", b"max\0secret\0"),
+]
+MODERN = [
+    (b"AUTH PLAIN AG1heABzZWNyZXQ=\r\n", b"max\0secret\0"),
+    (b"AUTH PLAIN AG1heAA=\r\n", b"max\0\0"),
+    (b"AUTH LOGIN\r\nbWF4\r\nc2VjcmV0\r\n", b"max\0secret\0"),
+    (b"AUTH LOGIN bWF4\r\n=\r\nAUTH LOGIN bWF4\r\nc2VjcmV0\r\n", b"max\0secret\0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("popup", "sent", "fields"),
+    [(popup, *case) for popup in PROGRAMS for case in CLASSIC] + [(str(POPUP), *case) for case in MODERN],
+)
+def test_the_packet_on_descriptor_3(popup: str, sent: bytes, fields: bytes, home: Home) -> None:
+    with Talk(home, [popup, HOST, *checker("cat <&3 >packet")]) as talk:
+        greeting = talk.line()
+        talk.send(sent)
+        talk.rest()
+        assert talk.end() == (1, b"")
+    assert (home.path / "packet").read_bytes() == fields + greeting[4:-2] + b"\0"
+
+
+@everybodys
+def test_the_checker_has_four_descriptors_the_environment_and_sigpipe(popup: str, home: Home) -> None:
+    code = 'ls /proc/self/fd >fds; grep SigIgn /proc/self/status >signals; echo "$SOME" "$0" "$@" >words; exit 1'
+    argv = [popup, HOST, *checker(code), "one", "two three"]
+    done = home.run(argv, LOGIN, env=home.environment(SOME="thing"))
+    assert anonymous(done.stdout) == GREETING + b"+OK \r\n-ERR authorization failed\r\n"
+    assert (home.path / "fds").read_text().split() == ["0", "1", "2", "3", "4"]  # 4 is that of ls
+    assert int((home.path / "signals").read_text().split()[1], 16) & 1 << 12 == 0
+    assert (home.path / "words").read_text() == "thing one two three\n"
+
+
+@everybodys
+@pytest.mark.parametrize(
+    ("code", "reply"),
+    [
+        ("exit 0", b""),
+        ("echo +OK welcome; exit 0", b"+OK welcome\n"),
+        *((f"exit {code}", b"-ERR authorization failed\r\n") for code in (1, 2, 3, 111, 255)),
+        ("kill -9 $$", b"-ERR aack, child crashed\r\n"),
+        ("kill -15 $$", b"-ERR aack, child crashed\r\n"),
+    ],
+)
+def test_what_the_client_hears_when_the_checker_has_ended(popup: str, code: str, reply: bytes, home: Home) -> None:
+    code = "cat <&3 >/dev/null; " + code  # the original would find a broken pipe otherwise
+    assert answer(home, popup, checker(code), LOGIN) == GREETING + b"+OK \r\n" + reply
+
+
+@pytest.mark.parametrize(
+    ("code", "reply"),
+    [
+        ("exit 0", b""),
+        ("exit 1", b"-ERR [AUTH] authorization failed\r\n"),
+        ("exit 2", b"-ERR [SYS/PERM] authorization failed\r\n"),
+        ("exit 3", b"-ERR [AUTH] authorization failed\r\n"),
+        ("exit 111", b"-ERR [SYS/TEMP] authorization failed\r\n"),
+        ("kill -9 $$", b"-ERR [SYS/PERM] aack, child crashed\r\n"),
+    ],
+)
+@pytest.mark.parametrize("asked", [b"CAPA\r\n", b"AUTH\r\n"])
+def test_who_has_asked_for_capabilities_hears_a_response_code(
+    code: str, reply: bytes, asked: bytes, home: Home
+) -> None:
+    last = answer(home, POPUP, checker(code), asked + LOGIN).rpartition(b".\r\n")[2]
+    assert last == b"+OK \r\n" + reply
+
+
+@everybodys
+@pytest.mark.parametrize("subprogram", ["missing", "./accounts", "/"])
+def test_a_checker_that_cannot_be_run_fails_to_authorize(popup: str, subprogram: str, home: Home) -> None:
+    done = home.run([popup, HOST, subprogram], LOGIN)
+    assert anonymous(done.stdout) == GREETING + b"+OK \r\n-ERR authorization failed\r\n"
+    assert done.returncode == 1
+    if popup == str(POPUP):
+        assert done.stderr.startswith(b"qmail-popup: warning: unable to run %b: " % subprogram.encode())
+
+
+def test_a_checker_that_never_reads_does_not_matter(home: Home) -> None:
+    for code in ("exit 1", "exec 3<&-; exit 1", "exec 0<&- 3<&-; exit 1"):
+        assert answer(home, POPUP, checker(code), LOGIN).endswith(b"-ERR authorization failed\r\n")
+
+
+def test_a_login_too_long_for_any_checker_is_refused_without_one(home: Home) -> None:
+    subprogram = checker("touch ran; exit 0")
+    for length in (480, 512, 5000):
+        sent = b"USER max\r\nPASS " + b"x" * length + b"\r\n"
+        assert answer(home, POPUP, subprogram, sent) == GREETING + b"+OK \r\n-ERR authorization failed\r\n"
+    assert not (home.path / "ran").exists()
+
+
+@everybodys
+def test_what_the_checker_complains_about_goes_to_the_log(popup: str, home: Home) -> None:
+    done = home.run([popup, HOST, *checker("cat <&3 >&2; exit 1")], b"USER max\r\nPASS secret\r\n")
+    assert done.stderr.startswith(b"max\0secret\0<")
+    assert b"secret" not in done.stdout
+
+
+WORDS = st.tuples(
+    st.sampled_from(["USER", "PASS", "pass", "APOP", "NOOP", "QUIT", "STAT", "USERS", ""]),
+    st.sampled_from(["", " ", " max", "  max x ", " \t", "\tx", " a\0b", "\0", " \xff"]),
+    st.sampled_from(["\r\n", "\n", "\r\r\n", ""]),
+)
+SESSIONS = st.lists(WORDS.map("".join).map(lambda text: text.encode("latin-1")), max_size=8).map(b"".join)
+
+if originals("qmail-popup"):
+
+    @pytest.mark.parametrize("original", originals("qmail-popup"))
+    @settings(max_examples=100)
+    @given(sent=SESSIONS)
+    def test_any_session_is_that_of_the_original(sent: bytes, original: str) -> None:
+        subprogram = checker("tr '\\0' '|' <&3; exit 1")
+        with tempfile.TemporaryDirectory(prefix="qmailpy-pop3-") as folder:
+            home = Home(Path(folder))
+            assert answer(home, POPUP, subprogram, sent) == answer(home, original, subprogram, sent)
+
+
+# The login, and what comes behind it
+
+
+def links() -> dict[str, tuple[list[Any], dict[str, str]]]:
+    """Chains of this toolkit, warm and cold, and with foreign links."""
+    warm = chain()
+    foreign_checker = [POPUP, HOST, "sh", "-c", 'cat <&3 >/dev/null; exec 3<&-; exec "$@"', "sh", *warm[3:]]
+    found = {
+        "warm": (warm, {}),
+        "cold": (warm, {"QMAILPY_COLD": "1"}),
+        "foreign checker": (foreign_checker, {}),
+        "qmail-pop3d behind sh": ([*warm[:3], "sh", "-c", 'exec "$@"', "sh", *warm[3:]], {}),
+    }
+    for original in originals("qmail-pop3d"):
+        found["foreign qmail-pop3d"] = (chain(pop3d=original), {})
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("link", links())
+def test_commands_sent_ahead_of_the_login_reach_qmail_pop3d(link: str, kind: str, home: Home) -> None:
+    home.message(b"new/a", b"x\n")
+    argv, changes = links()[link]
+    sent = LOGIN + b"STAT\r\nRETR 1\r\nQUIT\r\n"
+    wanted = GREETING + b"+OK \r\n" * 2 + b"+OK 1 2\r\n+OK \r\nx\r\n\r\n.\r\n+OK \r\n"
+    env = home.environment(**changes)
+    if kind == "pipe":
+        done = home.run(argv, sent, env=env)
+        assert (anonymous(done.stdout), done.stderr, done.returncode) == (wanted, b"", 1)
+    else:
+        with Talk(home, argv, env=env) as talk:
+            talk.send(sent)
+            assert anonymous(talk.rest()) == wanted
+            assert talk.end() == (1, b"")
+    assert home.files() == [b"cur/a:2,"]
+
+
+@pytest.mark.parametrize("ahead", [b"CAPA\r\nAUTH PLAIN AG1heABzZWNyZXQ=\r\n", b"AUTH LOGIN\r\nbWF4\r\nc2VjcmV0\r\n"])
+def test_commands_sent_ahead_of_auth_reach_qmail_pop3d(ahead: bytes, home: Home) -> None:
+    with Talk(home, chain()) as talk:
+        talk.send(ahead + b"STAT\r\nQUIT\r\n")
+        assert talk.rest().endswith(b"\r\n+OK \r\n+OK 0 0\r\n+OK \r\n")
+
+
+@pytest.mark.parametrize("sent", [b"USER max\r\nPASS wrong\r\nSTAT\r\nQUIT\r\n", b"QUIT\r\nQUIT\r\n"])
+def test_the_last_reply_is_followed_by_the_end_and_not_by_a_reset(sent: bytes, home: Home) -> None:
+    # A connection that is closed with bytes unread is reset, and a reset may overtake the reply.
+    with Talk(home, chain(), tcp=True) as talk:
+        talk.send(sent)
+        assert talk.rest().splitlines()[-1] in (b"-ERR authorization failed", b"+OK ")
+
+
+@everybodys
+def test_the_exit_code_of_a_good_session_is_1_too(popup: str, home: Home) -> None:
+    done = home.run(chain(popup), LOGIN)
+    assert (anonymous(done.stdout), done.stderr) == (GREETING + b"+OK \r\n" * 2, b"")
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("link", ["warm", "cold"])
+def test_the_password_is_in_no_memory_behind_the_login(link: str, home: Home) -> None:
+    password = b"Tr0ub4dor-and-3-horses"
+    home.accounts.write_bytes(b"max:%b::::%b\n" % (sha512(password).encode(), bytes(home.path)))
+    argv, changes = links()[link]
+    with Talk(home, argv, env=home.environment(**changes)) as talk:
+        talk.send(b"USER max\r\nPASS " + password + b"\r\nNOOP\r\n")
+        assert [talk.line() for _ in range(4)][1:] == [b"+OK \r\n"] * 3
+        for pid in family(talk.process.pid):
+            assert memory(pid, b"checkpassword-flatfile")  # in argv: it would be found
+            assert not memory(pid, password)
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(member for child in children for member in family(int(child)))]
+
+
+def memory(pid: int, wanted: bytes) -> list[bytes]:
+    """Where wanted stands in the memory of a process: the mappings."""
+    found = []
+    with open(f"/proc/{pid}/mem", "rb", 0) as f:
+        for row in Path(f"/proc/{pid}/maps").read_bytes().splitlines():
+            span, access = row.split()[:2]
+            start, end = (int(edge, 16) for edge in span.split(b"-"))
+            if access.startswith(b"rw") and b"[v" not in row:
+                f.seek(start)
+                if wanted in f.read(end - start):
+                    found.append(row)
+    return found
+
+
+# Hostile clients
+
+
+def test_a_line_without_end_needs_no_memory(home: Home) -> None:
+    with Talk(home, [POPUP, HOST, "false"]) as talk:
+        talk.send(b"NOOP\r\n")
+        talk.line(), talk.line()
+        status = Path(f"/proc/{talk.process.pid}/status")
+        before = peak(status)
+        talk.send(b"USER " + b"x" * 1_000_000)
+        talk.send(b"\r\nNOOP\r\n")
+        assert talk.line() + talk.line() == b"-ERR line too long\r\n+OK \r\n"
+        assert peak(status) < before + MUCH
+
+
+def peak(status: Path) -> int:
+    """kB that a process has had in memory at most."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    assert match is not None
+    return int(match[1])
+
+
+def test_a_line_of_the_longest_allowed_response_is_read(home: Home) -> None:
+    response = b"A" * 12287 + b"="
+    with Talk(home, [POPUP, HOST, "false"]) as talk:
+        talk.send(b"AUTH PLAIN\r\n" + response + b"\nAUTH PLAIN\r\n" + response + b"A\n")
+        replies = [talk.line() for _ in range(5)]
+    assert replies[1:] == [b"+ \r\n", b"-ERR malformed response\r\n", b"+ \r\n", b"-ERR line too long\r\n"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_thousand_commands_in_one_go_are_answered_in_order(kind: str, home: Home) -> None:
+    sent = b"NOOP\r\nSTAT\r\n" * 5000 + LOGIN + b"NOOP\r\n" * 10000 + b"QUIT\r\n"
+    wanted = GREETING + b"+OK \r\n-ERR authorization first\r\n" * 5000 + b"+OK \r\n" * (2 + 10000 + 1)
+    if kind == "pipe":
+        assert anonymous(home.run(chain(), sent).stdout) == wanted
+        return
+    with Talk(home, chain()) as talk:
+        sender = threading.Thread(target=talk.send, args=(sent,))
+        sender.start()
+        assert anonymous(talk.rest()) == wanted
+        sender.join()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_may_leave_at_any_byte(kind: str, home: Home) -> None:
+    session = LOGIN + b"DELE 1\r\nQUIT\n"
+    home.message(b"new/a", b"x")
+    for length in range(0, len(session), 1 if kind == "pipe" else 5):
+        if kind == "pipe":
+            done = home.run(chain(), session[:length])
+            assert (done.stderr, done.returncode) == (b"", 1)
+        else:
+            with Talk(home, chain()) as talk:
+                talk.send(session[:length])
+                talk.socket.close()
+                assert talk.end() == (1, b"")
+        assert home.files() == [b"new/a"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"USER ma", b"USER max\r\nPA", b"AUTH LOGIN\r\n"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_silent_client_is_dropped(kind: str, sent: bytes, home: Home) -> None:
+    reading, writing = os.pipe()
+    how: dict[str, Any] = {"stdin": reading} if kind == "pipe" else {}
+    try:
+        with Talk(home, ["python3", "-c", IMPATIENT, ROOT], **how) as talk:
+            talk.send(sent) if kind == "socket" else os.write(writing, sent)
+            assert anonymous(talk.line()) == GREETING
+            talk.rest()
+            assert talk.end() == (1, b"")
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_client_that_never_reads_is_dropped(home: Home) -> None:
+    with Talk(home, ["python3", "-c", IMPATIENT, ROOT]) as talk:
+        talk.socket.settimeout(None)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while True:
+                talk.socket.send(b"CAPA\r\n" * 10000)
+        assert talk.end() == (1, b"")
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2, 3])
+def test_a_closed_descriptor_is_no_reason_to_hang_or_to_complain(closed: int, home: Home) -> None:
+    argv = ["sh", "-c", f'exec {closed}>&-; exec "$@"', "sh", *chain()]
+    done = home.run(argv, LOGIN + b"STAT\r\nQUIT\r\n")
+    assert done.returncode == 1
+    assert done.stderr == b""
+    if closed > 1:
+        assert anonymous(done.stdout) == GREETING + b"+OK \r\n" * 2 + b"+OK 0 0\r\n+OK \r\n"
+
+
+def test_what_descriptors_3_and_5_were_before_does_not_matter(home: Home) -> None:
+    argv = ["sh", "-c", 'exec 3<accounts 5<accounts; exec "$@"', "sh", *chain()]
+    done = home.run(argv, LOGIN + b"QUIT\r\n")
+    assert (anonymous(done.stdout), done.stderr) == (GREETING + b"+OK \r\n" * 3, b"")
