@@ -1,6 +1,6 @@
 # make run    a POP3 server on 127.0.0.1:1110 with an account and a few messages
 # make test   everything the tests need, and the tests
-# make bench  speed and memory beside Debian's programs; names choose: make bench NAMES="logins idle"
+# make bench  speed and memory beside Debian's programs; names choose: make bench NAMES="sessions memory"
 # make man    the manual pages, in man/
 # make home   a qmail home in QMAILHOME, /var/qmail unless set
 # make clean  remove what the others made, but not var/home

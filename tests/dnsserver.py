@@ -33,6 +33,23 @@ def answer(query: dns.message.Message, records: Records) -> dns.message.Message:
     return reply
 
 
+def _bound(family: int, ip: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on one port. With port 0, the kernel's choice for one may be taken for the other."""
+    for tries_left in range(20, -1, -1):
+        udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_STREAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            udp.bind((ip, port))
+            tcp.bind((ip, udp.getsockname()[1]))
+            return udp, tcp
+        except OSError:
+            udp.close()
+            tcp.close()
+            if port or not tries_left:
+                raise
+    raise AssertionError
+
+
 class Server:
     """Serves UDP and TCP on ip. twist, if given, says what is sent over UDP in place of the right answer."""
 
@@ -42,12 +59,8 @@ class Server:
         self.asked: list[tuple[str, str, str]] = []  # transport, name, type
         self._records = records
         self._twist = twist
-        self._udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._tcp = socket.socket(family, socket.SOCK_STREAM)
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._udp.bind((ip, port))
+        self._udp, self._tcp = _bound(family, ip, port)
         self.port: int = self._udp.getsockname()[1]
-        self._tcp.bind((ip, self.port))
         self._tcp.listen()
         self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:

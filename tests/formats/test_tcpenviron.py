@@ -2,7 +2,7 @@
 
 from qmailpy.formats.tcpenviron import INTERFACE, TCP, TCP6, environment
 
-STALE = {b"PATH": b"/bin", b"PROTO": b"SSL", **{name: b"stale" for name in (*TCP, *TCP6, INTERFACE)}}
+STALE = {b"PATH": b"/bin", b"PROTO": b"SSL", **dict.fromkeys((*TCP, *TCP6, INTERFACE), b"stale")}
 
 
 def test_an_ipv4_peer_gives_the_originals_variables_and_no_stale_ones() -> None:

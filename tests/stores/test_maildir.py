@@ -67,11 +67,12 @@ def test_messages_of_one_second_leave_as_from_the_heap_of_the_original(messages:
     for name, time in messages:
         heap.insert(time, name)
     wanted = [heap.remove() for _ in messages]
-    found = maildir._in_heap_order([(time, 0, name) for name, time in messages])
-    times = [time for time, _, _ in found]
+    order = maildir._order([time for _, time in messages])
+    times = [messages[index][1] for index in order]
+    assert sorted(order) == list(range(len(messages)))
     assert times == sorted(times)
     if len({time for _, time in messages}) < len(messages):
-        assert [name for _, _, name in found] == wanted
+        assert [messages[index][0] for index in order] == wanted
 
 
 @pytest.mark.parametrize("missing", ["new", "cur"])
