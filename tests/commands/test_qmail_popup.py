@@ -5,6 +5,7 @@ Where QMAIL_BIN names the C program, it has to pass what is its own too.
 """
 
 import base64
+import hashlib
 import os
 import re
 import tempfile
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts import sha512
-from tests.dialogues import HOST, Home, Talk, anonymous, chain, home
+from tests.dialogues import HOST, NOBODY, PASSWORD, Home, Talk, anonymous, chain, home
 from tests.helpers import BIN, ROOT
 from tests.pop3_original import originals
 
@@ -31,6 +32,7 @@ GREETING = b"+OK <PID.TIME@mail.example>\r\n"
 LOGIN = b"USER max\r\nPASS secret\r\n"
 MUCH = 2000  # kB that a session may grow by, whatever its client does
 KINDS = ["pipe", "socket"]
+AS_STARTED: dict[str, Any] = {"user": None, "group": None, "extra_groups": None}  # root where the tests run as root
 
 # qmail-popup with another timeout
 IMPATIENT = """
@@ -308,6 +310,41 @@ def memory(pid: int, wanted: bytes) -> list[bytes]:
                 if wanted in f.read(end - start):
                     found.append(row)
     return found
+
+
+@pytest.mark.parametrize("link", ["warm", "cold"])
+def test_the_session_runs_as_the_owner_of_the_accounts_and_its_files(link: str, home: Home) -> None:
+    home.message(b"new/a", b"x").chmod(0o600)
+    argv, changes = links()[link]
+    with Talk(home, argv, env=home.environment(**changes), **AS_STARTED) as talk:
+        talk.send(LOGIN + b"RETR 1\r\nQUIT\r\n")
+        assert anonymous(talk.rest()) == GREETING + b"+OK \r\n" * 3 + b"x\r\n\r\n.\r\n+OK \r\n"
+        assert talk.end() == (1, b"")
+    assert home.files() == [b"cur/a:2,"]
+
+
+def test_a_program_behind_the_checker_has_the_descriptors_and_ids_of_a_login(home: Home) -> None:
+    show = ["sh", "-c", "exec >shown; ls /proc/self/fd; id -u; id -g; pwd"]
+    home.run([POPUP, HOST, str(BIN / "checkpassword-flatfile"), *show], LOGIN, **AS_STARTED)
+    uid, gid = (NOBODY, NOBODY) if home.who else (os.getuid(), os.getgid())
+    shown = (home.path / "shown").read_text().split("\n")
+    assert shown == ["0", "1", "2", "3", str(uid), str(gid), str(home.path), ""]  # 3 is that of ls
+
+
+@pytest.mark.parametrize("link", ["warm", "cold"])
+def test_apop_is_answered_with_the_timestamp_of_the_greeting(link: str, home: Home) -> None:
+    argv, changes = links()[link]
+    with Talk(home, argv, env=home.environment(**changes)) as talk:
+        stamp = talk.line()[4:-2]
+        talk.send(b"APOP max %b\r\nQUIT\r\n" % hashlib.md5(stamp + PASSWORD).hexdigest().encode())
+        assert talk.rest() == b"+OK \r\n" * 2
+
+
+@everybodys
+def test_too_few_descriptors_for_a_pipe_are_said_to_the_client(popup: str, home: Home) -> None:
+    done = home.run(["sh", "-c", 'ulimit -n 4; exec "$@"', "sh", popup, HOST, "false"], LOGIN)
+    assert anonymous(done.stdout) == GREETING + b"+OK \r\n-ERR unable to open pipe\r\n"
+    assert done.returncode == 1
 
 
 # Hostile clients
