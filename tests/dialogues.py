@@ -208,11 +208,14 @@ def home() -> Iterator[Home]:
 
 
 class Talk:
-    """A program with a socket on descriptors 0 and 1."""
+    """A program with a socket on descriptors 0 and 1; ahead is what it finds there at its start."""
 
-    def __init__(self, home: Home, argv: Sequence[str | bytes | Path], tcp: bool = False, **how: Any) -> None:
+    def __init__(
+        self, home: Home, argv: Sequence[str | bytes | Path], ahead: bytes = b"", tcp: bool = False, **how: Any
+    ) -> None:
         self.socket, theirs = tcp_pair() if tcp else socket.socketpair()
         self.socket.settimeout(PATIENCE)
+        self.send(ahead)
         how = {"env": home.environment(), "cwd": home.path, "stderr": subprocess.PIPE, **home.who, **how}
         with theirs:
             self.process: subprocess.Popen[bytes] = subprocess.Popen(argv, **{"stdin": theirs, "stdout": theirs, **how})

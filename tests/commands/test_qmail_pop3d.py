@@ -5,7 +5,6 @@ Single sessions are in tests/dialogues. Where QMAIL_BIN names the C program, it 
 
 import os
 import re
-import select
 import socket
 import subprocess
 import tempfile
@@ -316,16 +315,14 @@ def test_a_client_that_left_before_it_got_a_message_does_not_lose_it(program: st
 
 @pytest.mark.parametrize("sent", [b"", b"STA", b"NOOP\r\nST"])
 def test_a_silent_client_is_dropped(sent: bytes, home: Home) -> None:
-    with Talk(home, ["python3", "-c", IMPATIENT, ROOT]) as talk:
-        talk.send(sent)
+    with Talk(home, ["python3", "-c", IMPATIENT, ROOT], sent) as talk:
         assert talk.rest() == GREETING + GREETING * sent.count(b"\n")
         assert talk.end() == (0, b"")
 
 
 def test_a_client_that_never_reads_is_dropped(home: Home) -> None:
     home.message(b"new/large", b"x\n" * 1_000_000)
-    with Talk(home, ["python3", "-c", IMPATIENT, ROOT]) as talk:
-        talk.send(b"RETR 1\r\nDELE 1\r\nQUIT\r\n")
+    with Talk(home, ["python3", "-c", IMPATIENT, ROOT], b"RETR 1\r\nDELE 1\r\nQUIT\r\n") as talk:
         assert talk.end() == (0, b"")
     assert home.files() == [b"new/large"]
 
@@ -341,8 +338,8 @@ def test_a_quit_that_is_killed_loses_nothing(moved: int, home: Home) -> None:
         assert b"".join(talk.line() for _ in range(251)) == GREETING * 251
         cur = home.maildir / "cur"
         talk.send(b"QUIT\r\n")
-        while len(os.listdir(cur)) < moved:
-            select.select([talk.socket], [], [], 0)
+        while len(os.listdir(cur)) < moved and talk.process.poll() is None:
+            pass
         talk.process.kill()
         talk.process.wait()
     left = home.files()

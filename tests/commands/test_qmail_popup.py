@@ -160,7 +160,10 @@ def test_who_has_asked_for_capabilities_hears_a_response_code(
 @pytest.mark.parametrize("subprogram", ["missing", "./accounts", "/"])
 def test_a_checker_that_cannot_be_run_fails_to_authorize(popup: str, subprogram: str, home: Home) -> None:
     done = home.run([popup, HOST, subprogram], LOGIN)
-    assert anonymous(done.stdout) == GREETING + b"+OK \r\n-ERR authorization failed\r\n"
+    wanted = [b"-ERR authorization failed\r\n"]
+    if popup != str(POPUP):
+        wanted.append(b"-ERR unable to write pipe\r\n")  # where its child has ended first
+    assert anonymous(done.stdout) in [GREETING + b"+OK \r\n" + last for last in wanted]
     assert done.returncode == 1
     if popup == str(POPUP):
         assert done.stderr.startswith(b"qmail-popup: warning: unable to run %b: " % subprogram.encode())
@@ -413,8 +416,8 @@ def test_a_silent_client_is_dropped(kind: str, sent: bytes, home: Home) -> None:
     reading, writing = os.pipe()
     how: dict[str, Any] = {"stdin": reading} if kind == "pipe" else {}
     try:
-        with Talk(home, ["python3", "-c", IMPATIENT, ROOT], **how) as talk:
-            talk.send(sent) if kind == "socket" else os.write(writing, sent)
+        os.write(writing, sent)
+        with Talk(home, ["python3", "-c", IMPATIENT, ROOT], sent, **how) as talk:
             assert anonymous(talk.line()) == GREETING
             talk.rest()
             assert talk.end() == (1, b"")
