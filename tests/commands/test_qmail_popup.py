@@ -417,7 +417,7 @@ def test_a_silent_client_is_dropped(kind: str, sent: bytes, home: Home) -> None:
     how: dict[str, Any] = {"stdin": reading} if kind == "pipe" else {}
     try:
         os.write(writing, sent)
-        with Talk(home, ["python3", "-c", IMPATIENT, ROOT], sent, **how) as talk:
+        with Talk(home, ["python3", "-c", IMPATIENT, ROOT], sent if kind == "socket" else b"", **how) as talk:
             assert anonymous(talk.line()) == GREETING
             talk.rest()
             assert talk.end() == (1, b"")
