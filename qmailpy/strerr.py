@@ -88,6 +88,20 @@ REASONS = {
     errno.ESTALE: b"stale NFS file handle",
     errno.EREMOTE: b"too many levels of remote in path",
     errno.ENOSYS: b"system call not available",
+    errno.ENOLCK: b"no locks available",
+    errno.ETIME: b"timer expired",
+    errno.ENOSR: b"out of stream resources",
+    errno.ENOSTR: b"not a stream device",
+    errno.ENOMSG: b"no message of desired type",
+    errno.EBADMSG: b"bad message type",
+    errno.EIDRM: b"identifier removed",
+    errno.ENONET: b"machine not on network",
+    errno.ENOLINK: b"link severed",
+    errno.EADV: b"advertise error",
+    errno.ESRMNT: b"srmount error",
+    errno.ECOMM: b"communication error",
+    errno.EMULTIHOP: b"multihop attempted",
+    errno.EREMCHG: b"remote address changed",
 }
 
 # error_temp of the originals: trying again may help.

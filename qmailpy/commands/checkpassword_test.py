@@ -424,7 +424,7 @@ def dispositions(run: Run) -> Rows:
         yield "signals", "as before", run.found(), SKIPPED
         return
     ignored, blocked = (int(status[field][0], 16) & ~INTERNAL for field in ("SigIgn", "SigBlk"))
-    before = int(own["SigIgn"][0], 16) & ~RESET, int(own["SigBlk"][0], 16)
+    before = int(own["SigIgn"][0], 16) & ~RESET & ~INTERNAL, int(own["SigBlk"][0], 16)
     pipe = ignored & 1 << (signals.PIPE - 1)
     yield "SIGPIPE", "default", "ignored" if pipe else "default", FAILED if pipe else OK
     changed = (ignored & ~(1 << (signals.PIPE - 1)), blocked) != before

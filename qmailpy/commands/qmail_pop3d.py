@@ -107,6 +107,7 @@ class Session:
                 else:
                     self.send(reply)
             self.flush()
+        self.peer.drain()
 
     def retrieve(self, wanted: pop3.Retrieve) -> None:
         """Send a message. One that cannot be read is refused; if it stops being readable in the middle, OSError ends
@@ -132,7 +133,10 @@ class Session:
             os.close(fd)
 
     def update(self) -> None:
-        """QUIT: remove what is marked, move the rest from new/ to cur/. Source: qmail-pop3d(8), RFC 1939 §6."""
+        """QUIT: remove what is marked, move the rest from new/ to cur/. Source: qmail-pop3d(8), RFC 1939 §6.
+
+        What the client has asked for before goes out first: if it has left, OSError, and nothing is removed."""
+        self.flush()
         for index, path in enumerate(self.paths):
             try:
                 if index in self.conversation.deleted:

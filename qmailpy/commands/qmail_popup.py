@@ -116,12 +116,13 @@ def serve(peer: Peer, host: bytes, subprogram: list[bytes], env: Env) -> None:
     stamp = b"<%d.%d@%s>" % (os.getpid(), time.time(), host)
     session = pop3.Authorization()
     login = read_login(peer, session, b"+OK " + stamp + b"\r\n")
-    if login is None:
-        return
-    step = Exec(subprogram, env, who=PROGRAM, complaint=b"warning: ")
-    reply = authorize(login, stamp, session, step, env)
-    if reply:
+    if login is not None:
+        step = Exec(subprogram, env, who=PROGRAM, complaint=b"warning: ")
+        reply = authorize(login, stamp, session, step, env)
+        if not reply:
+            return
         peer.write(reply)
+    peer.drain()
 
 
 def main(argv: list[bytes], env: Env) -> int:

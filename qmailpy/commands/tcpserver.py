@@ -260,7 +260,7 @@ class Connection:
             return self._drop(what, e)
         finally:
             connected.detach()
-        env = self._environment(accept.shown(local[0])[0], local[1])
+        env = described = self._environment(accept.shown(local[0])[0], local[1])
         if settings.rules is not None:
             try:
                 env = self._follow_rules(settings.rules, env)
@@ -270,7 +270,7 @@ class Connection:
         if not self.denied:
             self.denied = self._above_limit(env)
         if settings.verbosity >= 2:
-            self._log_decision(env)
+            self._log_decision(described)
         if self.denied:
             return self._turn_away(env)
         try:
@@ -372,6 +372,7 @@ class Connection:
         return b""
 
     def _log_decision(self, env: Env) -> None:
+        """env is the connection's own, not what a rule made of it."""
         local = (b"TCPLOCALHOST", b"TCPLOCALIP", b"TCPLOCALPORT")
         remote = (b"TCPREMOTEHOST", b"TCPREMOTEIP", b"TCPREMOTEINFO", b"TCPREMOTEPORT")
         ends = [b":".join([_loggable(env.get(name, b"")) for name in names]) for names in (local, remote)]
@@ -444,14 +445,18 @@ class Server:
             strerr.say(b"tcpserver: status: %d/%d\n" % (self.children.count, self.children.limit))
 
 
-def start(settings: Settings, host: bytes, port: bytes, program: list[bytes], env: Env) -> Server:
+def find_port(word: bytes) -> int:
+    port = connect.service(word)
+    if port is None:
+        raise Fatal(b"unable to figure out port number for " + word)
+    return port
+
+
+def start(settings: Settings, host: bytes, port: int, program: list[bytes], env: Env) -> Server:
     """Bind, and let go of privileges; source: tcpserver(1). Raises Fatal."""
-    number = connect.service(port)
-    if number is None:
-        raise Fatal(b"unable to figure out port number for " + port)
     signals.catch(signals.TERM, lambda number, frame: os._exit(0))
     signals.ignore(signals.PIPE)
-    listening = listen(find_host(host, settings, env), number, settings)
+    listening = listen(find_host(host, settings, env), port, settings)
     chain.preload(program, env)
     for change, value, text in ((ids.set_gid, settings.gid, b"gid"), (ids.set_uid, settings.uid, b"uid")):
         if value:
@@ -460,7 +465,10 @@ def start(settings: Settings, host: bytes, port: bytes, program: list[bytes], en
             except OSError as e:
                 raise Fatal(b"unable to set " + text, e)
     if settings.print_port:
-        fds.write_all(1, b"%d\n" % listening.getsockname()[1])
+        try:
+            fds.write_all(1, b"%d\n" % listening.getsockname()[1])
+        except OSError:  # nobody wants to know
+            pass
     os.close(0)
     os.close(1)
     return Server(settings, program, env, listening)
@@ -475,9 +483,11 @@ def main(argv: list[bytes], env: Env) -> int:
         return strerr.usage(PROGRAM, USAGE)
     try:
         settings.read(letters, env)
+        port = find_port(words[1]) if len(words) > 1 else 0
         if len(words) < 3:
             return strerr.usage(PROGRAM, USAGE) if settings.verbosity else strerr.NEVER
-        start(settings, words[0], words[1], words[2:], env).run()
+        fds.fill_standard()
+        start(settings, words[0], port, words[2:], env).run()
     except Fatal as e:
         if settings.verbosity:
             strerr.fail(strerr.LATER, PROGRAM, e.text, error=e.error)

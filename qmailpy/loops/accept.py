@@ -7,6 +7,8 @@ from _collections_abc import Callable
 
 from qmailpy.unix import signals
 
+LARGEST_BACKLOG = 0x7FFFFFFF  # an int; the kernel has a smaller limit of its own
+
 Address = tuple[str, int]  # what accept and getsockname give first, for IPv4 and IPv6 alike: text and port
 
 
@@ -22,7 +24,7 @@ def listen(family: int, address: tuple[str, int] | tuple[str, int, int, int], ba
             listening.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
         listening.bind(address)
         step = b"listen"
-        listening.listen(backlog)
+        listening.listen(min(backlog, LARGEST_BACKLOG))
         listening.setblocking(False)
     except OSError as e:
         raise OSError(e.errno, "", step)
@@ -67,6 +69,7 @@ class Acceptor:
         """Serve until a signal ends the process."""
         signals.wake(self._waker)
         signals.catch(signals.CHLD, _nothing)
+        signals.unblock(signals.CHLD)
         full = select.poll()
         full.register(self._woken, select.POLLIN)
         free = select.poll()

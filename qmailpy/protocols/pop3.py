@@ -51,16 +51,21 @@ def multiline(lines: "tuple[bytes, ...] | list[bytes]", first: bytes = OKAY) -> 
     return first + b"".join(line + b"\r\n" for line in lines) + END
 
 
-def split(line: "bytes | bytearray") -> "tuple[bytes, bytes | bytearray]":
-    """(verb in upper case, argument) of a line without its LF: one CR at the end is dropped, a NUL cuts the line,
-    only blanks separate, and those behind the argument belong to it. Source: commands() of qmail."""
+def take_verb(line: bytearray) -> bytes:
+    """The verb of a line without its LF, in upper case; the argument is what stays in line. One CR at the end is
+    dropped, a NUL cuts the line, only blanks separate, and those behind the argument belong to it. Nothing is
+    copied, as the argument may be a password. Source: commands() of qmail."""
     if line.endswith(b"\r"):
-        line = line[:-1]
+        del line[-1:]
     end = line.find(b"\0")
     if end >= 0:
-        line = line[:end]
-    verb, _, argument = line.partition(b" ")
-    return bytes(verb).upper(), argument.lstrip(b" ")
+        line[end:] = b""
+    end = line.find(b" ")
+    verb = bytes(line[:end] if end >= 0 else line).upper()
+    while line and end >= 0 and line[end : end + 1] == b" ":
+        end += 1
+    del line[: end if end >= 0 else len(line)]
+    return verb
 
 
 class Authorization:
@@ -83,9 +88,11 @@ class Authorization:
                 self._exchange = None
                 return TOO_LONG
             if self._exchange is not None:
-                return self._respond(self._exchange, line[:-1] if line.endswith(b"\r") else line)
-            verb, argument = split(line)
-            return self._VERBS.get(verb, Authorization._unknown)(self, bytearray(argument))
+                if line.endswith(b"\r"):
+                    del line[-1:]
+                return self._respond(self._exchange, line)
+            verb = take_verb(line)
+            return self._VERBS.get(verb, Authorization._unknown)(self, line)
         finally:
             line[:] = bytes(len(line))
 
@@ -100,27 +107,28 @@ class Authorization:
             return USER_FIRST
         if not argument:
             return SYNTAX
-        self.login = sasl.Credentials(self._name, argument)
+        self.login = sasl.Credentials(self._name, argument[:])
         return b""
 
     def _apop(self, argument: bytearray) -> bytes:
-        name, blank, digest = argument.partition(b" ")
-        if not blank:
+        blank = argument.find(b" ")
+        if blank < 0:
             return SYNTAX
-        self.login = sasl.Credentials(bytes(name), digest)
+        self.login = sasl.Credentials(bytes(argument[:blank]), argument[blank + 1 :])
         return b""
 
     def _auth(self, argument: bytearray) -> bytes:
         self.coded = True
         if not argument:  # before RFC 5034: the list of mechanisms
             return multiline(tuple(sasl.MECHANISMS))
-        name, blank, text = argument.partition(b" ")
-        mechanism = bytes(name).upper()
+        blank = argument.find(b" ")
+        mechanism = bytes(argument[:blank] if blank >= 0 else argument).upper()
         if mechanism not in sasl.MECHANISMS:
             return NO_MECHANISM
         exchange = sasl.Exchange(mechanism)
-        if blank:
-            return self._respond(exchange, sasl.initial(text))
+        if blank >= 0:
+            del argument[: blank + 1]
+            return self._respond(exchange, sasl.initial(argument))
         self._exchange = exchange
         return b"+ " + exchange.challenge + b"\r\n"
 
@@ -205,7 +213,8 @@ class Transaction:
         """Take one line without its LF."""
         if len(line) > LINE_LIMIT:
             return TOO_LONG, None
-        verb, argument = split(line)
+        argument = bytearray(line)
+        verb = take_verb(argument)
         answer = self._VERBS.get(verb, Transaction._unknown)(self, bytes(argument))
         return answer if isinstance(answer, tuple) else (answer, None)
 

@@ -68,8 +68,10 @@ class Exchange:
         """Take one response line, base64 as it came; raises Refused or Cancelled. text is overwritten."""
         if text == b"*":
             raise Cancelled
-        response = decode(text)
-        text[:] = bytes(len(text))
+        try:
+            response = decode(text)
+        finally:
+            text[:] = bytes(len(text))
         try:
             self.challenge = _encode(self._steps.send(response))
         except StopIteration as end:

@@ -41,6 +41,15 @@ def _note(fd: int) -> None:
         _Handed.numbers = tuple(sorted((*_Handed.numbers, fd)))
 
 
+def fill_standard() -> None:
+    """Have something on 0, 1 and 2, here and not for the next program: what is opened later gets other numbers."""
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        if fd > 2:
+            os.close(fd)
+            return
+
+
 def share(fd: int) -> None:
     """Let the next program have fd."""
     os.set_inheritable(fd, True)

@@ -33,6 +33,11 @@ def catch(number: int, handler: Callable[[int, object], None]) -> None:
     _caught.add(number)
 
 
+def unblock(number: int) -> None:
+    """Let a signal through that whoever started this process has blocked."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (number,))
+
+
 def wake(fd: int) -> None:
     """Write the number of each caught signal to fd, which is non-blocking: wakes a poll without a race."""
     _signal.set_wakeup_fd(fd, warn_on_full_buffer=False)

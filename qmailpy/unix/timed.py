@@ -6,6 +6,7 @@ import os
 import select
 
 SMALL_WRITE = 512  # bytes; a pipe or terminal that polls writable takes that many without blocking (PIPE_BUF)
+DRAINED = 256  # blocks of 4 kB, at most, that are read away at the end
 
 
 def wait(fd: int, event: int, timeout_s: float) -> None:
@@ -82,6 +83,13 @@ class Peer:
         if self._socket_in is None:
             return os.readv(self.fd_in, [buffer])
         return self._socket_in.recv_into(buffer, len(buffer), _socket.MSG_PEEK)
+
+    def drain(self) -> None:
+        """Read away what has come already, before the last descriptor of the connection is closed: unread bytes would
+        turn the end into a reset, which can take the last reply from a client that pipelines."""
+        for _ in range(DRAINED):
+            if not self._readable.poll(0) or not os.read(self.fd_in, 4096):
+                break
 
     def write(self, data: "bytes | bytearray") -> None:
         """Write all of data. On a socket each send takes what fits, so that a peer who does not read is seen."""

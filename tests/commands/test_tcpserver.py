@@ -21,7 +21,8 @@ NOT_RUN = b"tcpserver: warning: dropping connection, unable to run nowhere: file
 OTHER_UID = 65534
 
 # The shell's own descriptors, as names of files.
-LIST = 'for fd in /proc/$$/fd/*; do echo "${fd##*/} $(readlink $fd)"; done | sort -n'
+# In a subshell, which lists the shell that has nothing else to do: $$ is that one's pid.
+LIST = '(for fd in /proc/$$/fd/*; do echo "${fd##*/} $(readlink $fd)"; done); :'
 
 
 @pytest.fixture(params=["ours", "the original"])
@@ -121,7 +122,8 @@ def test_program_finds_the_connection_on_0_and_1_and_what_tcpserver_inherited_an
         extra = fcntl.fcntl(null.fileno(), fcntl.F_DUPFD, 57)
         try:
             with serve(tcpserver, "sh", "-c", LIST, pass_fds=[extra]) as server:
-                found = [line.partition(b":")[0] for line in server.talk().splitlines()]
+                lines = sorted(server.talk().splitlines(), key=lambda line: int(line.split()[0]))
+                found = [line.partition(b":")[0] for line in lines]
         finally:
             os.close(extra)
     assert found == [b"0 socket", b"1 socket", b"2 pipe", b"%d /dev/null" % extra]
@@ -150,7 +152,9 @@ def test_program_finds_signals_as_they_should_be(tcpserver: str, prefix: list[st
         found = status_of(server.talk())
         assert server.line("tcpserver: end .* status 0")
         assert server.terminate() == 0
-    assert [int(found[name], 16) for name in ("SigIgn", "SigCgt", "SigBlk", "SigPnd")] == [ignored, 0, blocked, 0]
+    internal = 3 << 31  # 32 and 33 are the C library's own; make(1) ignores them
+    masks = [int(found[name], 16) & ~internal for name in ("SigIgn", "SigCgt", "SigBlk", "SigPnd")]
+    assert masks == [ignored, 0, blocked, 0]
 
 
 def test_program_has_the_folder_and_umask_of_tcpserver(tcpserver: str, tmp_path: Path) -> None:

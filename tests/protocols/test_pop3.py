@@ -122,7 +122,7 @@ def test_a_line_before_the_login_is_overwritten() -> None:
     for text in (b"USER max", b"PASS secret\r", b"AUTH PLAIN AG1heABzZWNyZXQ=", b"x" * 20000):
         line = bytearray(text)
         session.line(line)
-        assert line == bytes(len(text))
+        assert not any(line)
 
 
 def test_a_line_that_is_too_long_is_refused_and_ends_an_exchange() -> None:
