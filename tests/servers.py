@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,6 +186,15 @@ def on_wire(message: bytes) -> bytes:
     return message.replace(b"\n", b"\r\n") + b"\r\n"
 
 
+def reachable_python() -> dict[str, str]:
+    """PATH with a Python first that UID can run: the tests' own may lie in a folder of root alone."""
+    path = environment()["PATH"]
+    closed = os.geteuid() == 0 and any(
+        not up.stat().st_mode & 1 for up in Path(sys.base_prefix, "lib").resolve().parents
+    )
+    return {"PATH": f"{BIN}:/usr/local/bin:/usr/bin:{path}" if closed else path}
+
+
 class Home:
     """A folder with the account NAME and PASSWORD, whose Maildir is maildir; and `plain`, the same person, whose
     password stands as it is in the file, for APOP."""
@@ -202,7 +212,7 @@ class Home:
             os.chown(path, UID, GID)
 
     def environment(self, **changes: str) -> dict[str, str]:
-        return environment(CHECKPASSWORD_FILE=str(self.passwords), **changes)
+        return environment(**{"CHECKPASSWORD_FILE": str(self.passwords), **reachable_python(), **changes})
 
     def deliver(self, *messages: bytes) -> None:
         """Put messages into new, in this order."""

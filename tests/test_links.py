@@ -10,7 +10,7 @@ import pytest
 
 from tests.accounts import GID, UID, SystemAccounts, system_accounts
 from tests.helpers import BIN, PYTHON, environment, needs
-from tests.servers import MESSAGES, NAME, OURS, PASSWORD, Home, Server, home, serve
+from tests.servers import MESSAGES, NAME, OURS, PASSWORD, Home, Server, home, reachable_python, serve
 
 __all__ = ["system_accounts"]
 
@@ -74,7 +74,9 @@ POP3D = """#!/bin/sh
 printf '+OK \\r\\n'
 while read -r verb rest; do
     case $verb in
-    stat*) set -- "$1" $(cat "$1"/new/* | wc -cl); printf '+OK %s %s\\r\\n' "$(ls "$1/new" | wc -l)" "$3" ;;
+    stat*)
+        octets=$(find "$1" -type f -exec cat {} + | wc -c)
+        printf '+OK %s %s\\r\\n' "$(find "$1" -type f | wc -l)" "$octets" ;;
     *) printf '+OK \\r\\n'; exit 0 ;;
     esac
 done
@@ -148,7 +150,8 @@ def start(links: Links, kinds: dict[str, str], request: pytest.FixtureRequest) -
         return serve(tcpserver, *words, env=links.home.environment()), f"user {NAME}\r\npass {PASSWORD}\r\n".encode()
     accounts: SystemAccounts = request.getfixturevalue("system_accounts")
     fill(accounts.home / "Maildir")
-    return serve(tcpserver, *words, prefix=accounts.prefix), b"user q-right\r\npass secret\r\n"
+    env = environment(**reachable_python())
+    return serve(tcpserver, *words, prefix=accounts.prefix, env=env), b"user q-right\r\npass secret\r\n"
 
 
 def fill(maildir: Path) -> None:
@@ -160,6 +163,7 @@ def fill(maildir: Path) -> None:
     for number, message in enumerate(MESSAGES):
         path = maildir / "new" / f"{number}.host"
         path.write_bytes(message)
+        os.utime(path, (number, number))  # what is as old as this second is left for the next session
         os.chown(path, UID, GID)
 
 
@@ -222,7 +226,14 @@ def test_a_program_stands_in_front_of_a_link(links: Links, whose: str, name: str
 def test_a_variable_that_a_link_sets_reaches_the_last_program(links: Links, tcpserver: str) -> None:
     """What each link promises to those behind it, seen by a foreign program at the end."""
     program = OURS if tcpserver == "ours" else needs("tcpserver")
-    words = ["qmail-popup", "host.example", "checkpassword-flatfile", "sh", "-c", 'echo "$PROTO $USER $HOME $SHELL"; pwd']
+    words = [
+        "qmail-popup",
+        "host.example",
+        "checkpassword-flatfile",
+        "sh",
+        "-c",
+        'echo "$PROTO $USER $HOME $SHELL"; pwd',
+    ]
     with serve(program, *words, env=links.home.environment()) as server:
         lines = server.talk(f"user {NAME}\r\npass {PASSWORD}\r\n".encode()).decode().splitlines()
     assert lines[2:] == [f"TCP {NAME} {links.home.home} /bin/sh", str(links.home.home)]
