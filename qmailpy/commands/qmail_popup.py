@@ -21,9 +21,10 @@ DESCRIPTION
     tells the client that authorization failed. There is one attempt per connection.
 
     qmail-popup understands USER, PASS, APOP, AUTH (PLAIN and LOGIN), CAPA, NOOP and QUIT. After CAPA or AUTH
-    the replies to a failed login carry response codes: [AUTH] for wrong credentials, [SYS/TEMP] for
-    temporary trouble (SUBPROGRAM ended with 111), [SYS/PERM] for trouble that needs the administrator
-    (it ended with 2 or crashed). A client that asks for neither gets the replies of the original.
+    the replies to a failed login carry response codes: [AUTH] for wrong credentials (SUBPROGRAM ended with
+    1, or with 3 and others as vchkpw does), [SYS/TEMP] for temporary trouble (111), [SYS/PERM] for trouble
+    that needs the administrator (2, other codes, a crash). A client that asks for neither gets the replies
+    of the original.
 
     It reads no byte behind the line with the password, so that commands which a client sends in advance
     (PIPELINING) reach the next program.

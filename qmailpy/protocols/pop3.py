@@ -30,6 +30,11 @@ NO_MECHANISM = b"-ERR unknown mechanism\r\n"
 CANCELLED = b"-ERR authentication cancelled\r\n"
 BAD_RESPONSE = b"-ERR malformed response\r\n"
 
+# RFC 3206, by the exit code of a checker. Wrong credentials are 1, and these others with vchkpw; what is not here
+# needs the administrator.
+WRONG = (1, 3, 12, 13, 15, 20, 21, 22, 23)
+CODES: dict[int | None, bytes] = {111: b"[SYS/TEMP] ", **dict.fromkeys(WRONG, b"[AUTH] ")}
+
 # Replies in TRANSACTION
 UNIMPLEMENTED = b"-ERR unimplemented\r\n"
 DELETED = b"-ERR already deleted\r\n"
@@ -173,13 +178,13 @@ class Authorization:
     def verdict(self, exit_code: int | None) -> bytes:
         """The reply to a login whose programs have ended; exit_code is None if they crashed. Codes: RFC 3206.
 
-        A checker says 1 for wrong credentials, vchkpw 3; 2 is misuse and 111 temporary trouble.
+        A client may forget a password that is answered with [AUTH]: nothing but wrong credentials may say so.
         """
         if exit_code == 0:
             return b""
         code = b""
         if self.coded:
-            code = {None: b"[SYS/PERM] ", 2: b"[SYS/PERM] ", 111: b"[SYS/TEMP] "}.get(exit_code, b"[AUTH] ")
+            code = CODES.get(exit_code, b"[SYS/PERM] ")
         return b"-ERR " + code + (CRASHED if exit_code is None else BAD_AUTHORIZATION)
 
 

@@ -85,7 +85,8 @@ def initial(text: bytearray) -> bytearray:
 
 def decode(text: bytearray) -> bytearray:
     """Strict base64 into a bytearray, group by group: no immutable copy of a whole password is left behind."""
-    decoded = bytearray()
+    decoded = bytearray(len(text) // 4 * 3)  # of its final size: what grows leaves itself in freed memory
+    end = 0
     for start in range(0, len(text), 4):
         group = text[start : start + 4]
         try:
@@ -96,7 +97,9 @@ def decode(text: bytearray) -> bytearray:
             raise Refused
         if len(piece) < 3 and start + 4 < len(text):
             raise Refused
-        decoded += piece
+        decoded[end : end + len(piece)] = piece
+        end += len(piece)
+    del decoded[end:]
     return decoded
 
 

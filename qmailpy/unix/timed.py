@@ -60,6 +60,8 @@ class Peer:
         """
         line.clear()
         buffer = bytearray(256 if self._socket_in is not None else 1)
+        read = bytearray(limit + 1)  # of its final size: what grows is moved, and leaves itself in freed memory
+        length = 0
         try:
             while True:
                 size = self._peek(buffer)
@@ -69,13 +71,15 @@ class Peer:
                     return False
                 if self._socket_in is not None:
                     self._socket_in.recv_into(buffer, taken)
-                room = limit + 1 - len(line)
-                if room > 0:
-                    line += memoryview(buffer)[: min(room, end if end >= 0 else size)]
+                piece = min(limit + 1 - length, end if end >= 0 else size)
+                read[length : length + piece] = memoryview(buffer)[:piece]
+                length += piece
                 if end >= 0:
+                    line += memoryview(read)[:length]
                     return True
         finally:
-            buffer[:] = bytes(len(buffer))  # it may have held a password
+            for held in (buffer, read):  # they may have held a password
+                held[:] = bytes(len(held))
 
     def _peek(self, buffer: bytearray) -> int:
         if not self._readable.poll(self.timeout_ms):
