@@ -1,11 +1,12 @@
 """Real clients fetch and delete through the whole chain: fetchmail, mpop, getmail6, curl and Python's poplib."""
 
+import contextlib
 import os
 import poplib
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def private(path: Path, text: str) -> Path:
     return path
 
 
-def called(argv: list[str | Path], folder: Path) -> "subprocess.CompletedProcess[bytes]":
+def called(argv: Sequence[str | Path], folder: Path) -> "subprocess.CompletedProcess[bytes]":
     return run(argv, env=environment(HOME=str(folder), USER="max", LOGNAME="max"), cwd=folder)
 
 
@@ -93,7 +94,7 @@ verbose = 2\n"""
 
 
 def curl(server: Server, password: str, folder: Path) -> Result:
-    """curl knows no "all": it lists, then fetches and deletes each in a session of its own; the highest number first."""
+    """curl knows no "all": it lists, then fetches and deletes each in sessions of their own, the last one first."""
     base = [needs("curl"), "-sS", "--disable", "--user", f"{NAME}:{password}"]
     url = f"pop3://127.0.0.1:{server.port}/"
     listed = called([*base, url], folder)
@@ -212,8 +213,17 @@ def test_fetchmail_logs_in_by_apop(at: Home, tmp_path: Path) -> None:
             poll 127.0.0.1 protocol apop service {server.port} no dns
             user "plain" there with password "{PASSWORD}" is root here
             sslproto '' fetchall no keep no rewrite mda "{saver(tmp_path)}"\n"""
-        argv = [needs("fetchmail"), "-f", private(tmp_path / "rc", text), "-i", tmp_path / "ids"]
-        done = called([*argv, "--pidfile", tmp_path / "pid"], tmp_path)
+        config = private(tmp_path / "rc", text)
+        argv: list[str | Path] = [
+            needs("fetchmail"),
+            "-f",
+            config,
+            "-i",
+            tmp_path / "ids",
+            "--pidfile",
+            tmp_path / "pid",
+        ]
+        done = called(argv, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert at.messages() == []
 
@@ -268,7 +278,8 @@ def test_two_clients_at_once_both_get_all_mail(at: Home, tmp_path: Path) -> None
         both_logged_in.wait()
         for number in range(3):
             client.dele(number + 1)
-        client.quit()
+        with contextlib.suppress(poplib.error_proto):  # the slower one finds nothing left to unlink
+            client.quit()
 
     with served(at) as server:
         threads = [threading.Thread(target=fetch, args=(server.port,)) for _ in range(2)]
