@@ -30,10 +30,13 @@ def test_an_address_is_shown_without_its_interface_and_mapped_ones_as_ipv4(
 
 
 def test_a_listening_socket_is_close_on_exec_and_does_not_block() -> None:
-    with accept.listen(_socket.AF_INET, ("127.0.0.1", 0), 1) as listening:
+    listening = accept.listen(_socket.AF_INET, ("127.0.0.1", 0), 1)
+    try:
         assert not os.get_inheritable(listening.fileno())
         assert not listening.getblocking()
         assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+    finally:
+        listening.close()
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "bound"])
@@ -64,7 +67,9 @@ def connected(fd, address):
 children = accept.Children(3)
 def changed():
     os.write(2, b"count %d\\n" % children.count)
-acceptor = accept.Acceptor(listening, children, connected, lambda pid, status: os.write(2, b"end %d\\n" % status), changed)
+def ended(pid, status):
+    os.write(2, b"end %d\\n" % status)
+acceptor = accept.Acceptor(listening, children, connected, ended, changed)
 acceptor.run()
 """
 
