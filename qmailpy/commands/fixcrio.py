@@ -29,7 +29,7 @@ SEE ALSO
 from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
 from qmailpy.formats.newlines import FixCr
-from qmailpy.loops.relay import Flow, Pipes, relay
+from qmailpy.loops.relay import Flow, Pipes, relay, start_copier
 from qmailpy.unix import signals
 
 PROGRAM = b"fixcrio"
@@ -49,13 +49,5 @@ def _copy(pipes: Pipes) -> int:
 def main(argv: list[bytes], env: Env) -> int | Exec:
     if len(argv) < 2:
         return strerr.usage(PROGRAM, USAGE)
-    try:
-        pipes = Pipes()
-    except OSError as e:
-        return strerr.fail(strerr.LATER, PROGRAM, b"unable to create pipe", error=e)
-    try:
-        chain.spawn(lambda: _copy(pipes), env, "fixcrio")
-    except OSError as e:
-        return strerr.fail(strerr.LATER, PROGRAM, b"unable to fork", error=e)
-    pipes.become_program()
-    return Exec(argv[1:], env, who=PROGRAM)
+    failed = start_copier(PROGRAM, lambda child: chain.spawn(child, env, "fixcrio"), _copy)
+    return failed or Exec(argv[1:], env, who=PROGRAM)

@@ -38,7 +38,7 @@ import os
 
 from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
-from qmailpy.loops.relay import Flow, Pipes, relay
+from qmailpy.loops.relay import Flow, Pipes, relay, start_copier
 from qmailpy.unix import signals
 from qmailpy.unix.fds import write_all
 
@@ -79,14 +79,6 @@ def _copy(pipes: Pipes, pid: int) -> int:
 def main(argv: list[bytes], env: Env) -> int | Exec:
     if len(argv) < 2:
         return strerr.usage(PROGRAM, USAGE)
-    try:
-        pipes = Pipes()
-    except OSError as e:
-        return strerr.fail(strerr.LATER, PROGRAM, b"unable to create pipe", error=e)
     pid = os.getpid()
-    try:
-        chain.spawn(lambda: _copy(pipes, pid), env, "recordio")
-    except OSError as e:
-        return strerr.fail(strerr.LATER, PROGRAM, b"unable to fork", error=e)
-    pipes.become_program()
-    return Exec(argv[1:], env, who=PROGRAM)
+    failed = start_copier(PROGRAM, lambda child: chain.spawn(child, env, "recordio"), lambda pipes: _copy(pipes, pid))
+    return failed or Exec(argv[1:], env, who=PROGRAM)

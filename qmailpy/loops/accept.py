@@ -1,6 +1,7 @@
 """accept - take connections on a listening socket, and keep count of the processes that serve them."""
 
 import _socket
+import errno
 import os
 import select
 from _collections_abc import Callable
@@ -8,6 +9,10 @@ from _collections_abc import Callable
 from qmailpy.unix import signals
 
 LARGEST_BACKLOG = 0x7FFFFFFF  # an int; the kernel has a smaller limit of its own
+
+# After these, accept would fail again at once, and the peer waits in the backlog all the same.
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+SHORTAGE_MS = 1000  # unless a child ends before
 
 Address = tuple[str, int]  # what accept and getsockname give first, for IPv4 and IPv6 alike: text and port
 
@@ -75,14 +80,18 @@ class Acceptor:
         free = select.poll()
         free.register(self._woken, select.POLLIN)
         free.register(self._listening.fileno(), select.POLLIN)
+        self._reap()  # who ended before there was a handler
         children = self._children
+        short = False
         while True:
-            ready = (free if children.count < children.limit else full).poll()
+            waiting = full if short or children.count >= children.limit else free
+            ready = waiting.poll(SHORTAGE_MS if short else None)
+            short = False
             for fd, _ in ready:
                 if fd == self._woken:
                     self._reap()
                 else:
-                    self._accept()
+                    short = not self._accept()
 
     def release(self) -> None:
         """In a forked child: let go of what belongs to the server."""
@@ -91,11 +100,12 @@ class Acceptor:
         os.close(self._woken)
         os.close(self._waker)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take a connection. False if the system is short of something, so that asking again at once is in vain."""
         try:
             fd, address = self._listening._accept()  # type: ignore[attr-defined]  # what socket.accept calls
-        except OSError:  # the peer has left already, or descriptors are short: the next one may do better
-            return
+        except OSError as e:  # often the peer has left already
+            return e.errno not in SHORTAGES
         children = self._children
         children.count += 1
         self._changed()
@@ -107,6 +117,7 @@ class Acceptor:
         else:
             children.peers[pid] = shown(address[0])[0]
         os.close(fd)
+        return True
 
     def _reap(self) -> None:
         try:

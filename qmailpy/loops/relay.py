@@ -140,6 +140,21 @@ class Pipes:
         close_others(0, 1, 2, self.to_program, self.from_program)
 
 
+def start_copier(program: bytes, spawn: Callable[[Callable[[], int]], int], copier: Callable[[Pipes], int]) -> int:
+    """Fork copier(pipes), and leave this process with the program's ends on 0 and 1. Returns 0, or an exit code when
+    it has said why not. spawn(child) forks, ends the child with child()'s code, and returns the pid."""
+    try:
+        pipes = Pipes()
+    except OSError as e:
+        return strerr.fail(strerr.LATER, program, b"unable to create pipe", error=e)
+    try:
+        spawn(lambda: copier(pipes))
+    except OSError as e:
+        return strerr.fail(strerr.LATER, program, b"unable to fork", error=e)
+    pipes.become_program()
+    return 0
+
+
 def converse(program: bytes, client, spawn, request: bytes, convert) -> int:  # type: ignore[no-untyped-def]
     """A pipeline: the client finds request on its descriptor 0, and what it writes on 1 goes to ours through
     convert, as in copy. Returns, when the client has ended, an exit code, which knows nothing of the client's.
