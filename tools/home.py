@@ -13,6 +13,7 @@ environment replaces it. To upgrade, do the same again.
 import compileall
 import configparser
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import manpages
 from qmailpy.registry import COMMANDS  # found by way of the two above
 
 ROOT = Path(__file__).resolve().parent.parent
+LOGGER = "qmaill"  # service/*/log/run
 OURS = b"from qmailpy.chain import start"  # in every launcher
 
 
@@ -72,7 +74,24 @@ def install_services(folder: Path) -> None:
         if not (folder / source.name).exists():
             shutil.rmtree(new, ignore_errors=True)
             shutil.copytree(source, new)
+            run = new / "run"
+            run.write_text(run.read_text().replace("/var/qmail", str(folder.parent)))
+            prepare_log(new / "log" / "main")
             new.rename(folder / source.name)
+
+
+def prepare_log(main: Path) -> None:
+    """Where multilog writes: a service whose log does not start stops when the pipe to it is full."""
+    main.mkdir(parents=True)
+    try:
+        account = pwd.getpwnam(LOGGER)
+        os.chown(main, account.pw_uid, account.pw_gid)
+    except (KeyError, PermissionError):
+        what = f"the log of a service runs as {LOGGER}, who must exist and own its main:\n"
+        what += (
+            f"    useradd -r -M -s /usr/sbin/nologin {LOGGER}; chown {LOGGER} {main.parent.parent.parent}/*/log/main"
+        )
+        print(f"home: warning: {what}", file=sys.stderr)
 
 
 def install_dependencies(folder: Path) -> None:
@@ -101,6 +120,7 @@ def main(home: Path) -> None:
     install_services(home / "service")
     for name in "control", "users":
         (home / name).mkdir(exist_ok=True)
+    print(f"commands in {home}/bin, pages with man -M {home}/man tcpserver")
 
 
 if __name__ == "__main__":
@@ -109,4 +129,4 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]).absolute())
     except OSError as e:
-        sys.exit(f"home: fatal: unable to write {e.filename}: {e.strerror}")
+        sys.exit(f"home: fatal: unable to write {e.filename}: {e.strerror}; another place: make home QMAILHOME=DIR")

@@ -35,13 +35,16 @@ for place in "/..", lib + "/site-packages", lib + "/dist-packages", "/../lib":
         break
 else:  # installed for another Python than the first on PATH: that one stands beside this file
     own = here + "/python3"
+    found = "%s, Python %d.%d" % (sys.executable, *sys.version_info[:2])
     if sys.executable != own and os.access(own, os.X_OK):
         before = "/proc/self/environ"
         if os.path.exists(before) and b"\\0LC_CTYPE=" not in b"\\0" + open(before, "rb").read():
             os.unsetenv("LC_CTYPE")  # this Python's own addition (PEP 538)
         os.execv(own, [own, "-IS", __file__] + sys.argv[1:])
-    problem = "qmailpy: fatal: no package qmailpy beside %s that %s, Python %d.%d, can run: 3.10 or newer is needed\\n"
-    os.write(2, (problem % (here, sys.executable, *sys.version_info[:2])).encode("utf-8", "surrogateescape"))
+    problem = "no package qmailpy for %s beside %s (link to a command, do not copy it)" % (found, here)
+    if os.path.lexists(own) and sys.executable != own:
+        problem = "uid %d may not run %s, and the package beside it is not for %s" % (os.geteuid(), own, found)
+    os.write(2, ("qmailpy: fatal: " + problem + "\\n").encode("utf-8", "surrogateescape"))
     os._exit(111)
 
 from qmailpy.chain import start  # noqa: E402

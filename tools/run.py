@@ -97,7 +97,10 @@ def main() -> int:
         port = server.stdout.readline().decode().strip()
         if port:
             url = f"pop3://127.0.0.1:{port}/1"
-            print(f"Read the mail with\n    curl -u {ACCOUNT}:{password} {url}\nCtrl-C stops the server.", flush=True)
+            line = f"curl -u {ACCOUNT}:{password} {url}"
+            print(f"Read the mail with\n    {line}\nCtrl-C stops the server.\n", end="", flush=True)
+        else:
+            print(f"run: not on port {PORT}; another one: PORT=2110 make run", file=sys.stderr)
         return server.wait()
     except KeyboardInterrupt:
         server.terminate()
@@ -107,4 +110,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as e:
+        sys.exit(
+            f"run: fatal: unable to use {e.filename}: {e.strerror}; if another user made it, remove var/ and try again"
+        )

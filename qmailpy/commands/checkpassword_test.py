@@ -94,6 +94,7 @@ STATUS = [b"cat", b"/proc/self/status"]  # for the signals: a shell changes its 
 
 # Sets of signals, as in /proc/PID/status
 RESET = 1 << (signals.PIPE - 1) | 1 << (signals.XFSZ - 1)  # what Python ignores, and a spawn gives back
+SHELLS = frozenset({b"OLDPWD", b"PWD", b"SHLVL", b"_"})  # a checker in sh cannot help changing these
 INTERNAL = 3 << 31  # 32 and 33, which the C library keeps to itself; its posix_spawn leaves them ignored
 
 Row = tuple[str, str, str, str]  # check, expected, found, verdict
@@ -383,10 +384,11 @@ def environment(checker: Checker, env: Env, name: bytes, password: bytes, cwd: b
         yield "SHELL", "set", text(shell) if set_ else "not set", OK if set_ else FAILED
     given = {n: v for n, v in checker.env.items() if n not in (b"USER", b"HOME", b"SHELL")}
     lost = sorted(n for n, v in given.items() if env.get(n) != v)
+    excused = SHELLS.issuperset(lost)
     added = sorted(n for n in env if n not in checker.env and n != b"HOME")
     found = ["lost or changed: " + text(b" ".join(lost))] if lost else []
     found += ["added: " + text(b" ".join(added))] if added else []
-    verdict = FAILED if lost else WARNING if added else OK
+    verdict = FAILED if lost and not excused else WARNING if lost or added else OK
     yield "other variables", "unchanged", "; ".join(found) or "unchanged", verdict
     shown = any(password in value for n, value in env.items() if checker.env.get(n) != value)
     yield "password in the environment", "no", "yes" if shown else "no", FAILED if shown and password != name else OK
@@ -579,11 +581,11 @@ def read_password(file: bytes | None) -> bytes:
 def find(program: bytes, env: Env) -> bytes:
     """Where program is, as execvp(3) finds it. Raises OSError."""
     folders = [b""] if b"/" in program else env.get(b"PATH", DEFAULT_PATH).split(b":")
-    for folder in folders:
-        path = os.path.join(folder, program)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
+    paths = [path for folder in folders if os.path.isfile(path := os.path.join(folder, program))]
+    for path in paths:
+        if os.access(path, os.X_OK):
             return path
-    raise OSError(errno.ENOENT, "")
+    raise OSError(errno.EACCES if paths else errno.ENOENT, "")
 
 
 def main(argv: list[bytes], env: Env) -> int:
@@ -611,4 +613,4 @@ def main(argv: list[bytes], env: Env) -> int:
     try:
         return table(every(checker, name, password, rounds))
     except OSError as e:
-        return strerr.fail(strerr.LATER, PROGRAM, b"unable to go on testing", error=e)
+        return strerr.fail(strerr.LATER, PROGRAM, b"unable to go on testing ", words[0], error=e)

@@ -34,7 +34,8 @@ OPTIONS
     -g GID         after binding, change the group id, and drop the others: a number or a name of group(5)
     -U             take both from the variables UID and GID, as envuidgid(1) sets them
     -1             print the local port on descriptor 1 once the socket is bound
-    -b BACKLOG     let the kernel hold about BACKLOG connections that wait, 20 unless set
+    -b BACKLOG     let the kernel hold about BACKLOG connections that wait, 20 unless set; of a larger burst some
+                   clients may stay without an answer
     -o             leave IP options alone; -O, the default, removes them from the connection (source routing)
     -d             let the kernel delay small packets; -D does not. The programs of this toolkit write whole
                    replies, so it makes no difference for them

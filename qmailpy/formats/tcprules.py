@@ -129,9 +129,10 @@ def _instructions(text: bytes) -> bytes:
             raise _Refused(b"variable has no =")
         if not text:
             raise _Refused(b"variable has no value")
-        value, closing, text = text[1:].partition(text[:1])
+        quote = text[:1]
+        value, closing, text = text[1:].partition(quote)
         if not closing:
-            raise _Refused(b"value has no closing quote")
+            raise _Refused(b"value has no closing " + quote)
         data += b"+" + name + b"=" + value + b"\0"
     return data
 

@@ -44,6 +44,12 @@ def crypt(password: bytearray, setting: bytes) -> bytes | None:
     return None if hashed is None or hashed.startswith(b"*") else hashed  # *0 and *1 are crypt's words for failure
 
 
+def lacks_memory(setting: bytes) -> bool:
+    """After crypt has returned None: whether libcrypt knows that kind of hash, so that memory must have been short
+    (softlimit -m). Without libxcrypt's crypt_checksalt nobody can tell."""
+    return hasattr(_libcrypt, "crypt_checksalt") and _libcrypt.crypt_checksalt(setting) == 0
+
+
 def same(one: bytes | bytearray, other: bytes | bytearray) -> bool:
     """Whether two secrets are equal, in a time that does not depend on where they differ."""
     return _compare_digest(one, other)

@@ -95,7 +95,7 @@ def test_many_rules_give_the_bytes_of_the_original() -> None:
         (b'1.2.3.4:allow,A="x"B="y"', b"no comma where the next variable would begin"),
         (b"1.2.3.4:allow,A", b"variable has no ="),
         (b"1.2.3.4:allow,A=", b"variable has no value"),
-        (b'1.2.3.4:allow,A="x', b"value has no closing quote"),
+        (b'1.2.3.4:allow,A="x', b'value has no closing "'),
         (b"1.2.3.4-x:allow", b"range with something other than digits"),
         (b"10.0.0.0/33:allow", b"prefix length is not 0 to 32"),
         (b"10.0.0.0/:allow", b"prefix length is not 0 to 32"),
@@ -105,7 +105,7 @@ def test_many_rules_give_the_bytes_of_the_original() -> None:
         (b"joe@2001:db8::/32:allow", b"not an IPv6 address or prefix"),
         (b"[::1:allow", b"not an IPv6 address or prefix"),
         (b"[::1]2:allow", b"not an IPv6 address or prefix"),
-        (b'::1:allow,A="x', b"value has no closing quote"),
+        (b'::1:allow,A="x', b'value has no closing "'),
     ],
 )
 def test_a_bad_line_is_told_with_its_number_and_reason(line: bytes, reason: bytes) -> None:

@@ -40,7 +40,8 @@ def check(name: bytes, password: bytearray, today: int) -> Account:
     if not usable or hashed is None or not crypt.same(hashed, stored) or (shadow and expired(shadow, today)):
         _level(password, entry is not None, usable, hashed is not None)
         if usable and hashed is None:
-            raise Refusal(strerr.LATER, b"crypt(3) does not know hashes of the form " + hashes.method(stored))
+            why = b"not enough memory for" if crypt.lacks_memory(stored) else b"crypt(3) does not know"
+            raise Refusal(strerr.LATER, why + b" hashes of the form " + hashes.method(stored))
         raise Refusal(REFUSED)
     _, _, uid, gid, _, home, shell = entry
     return Account(entry[0], uid, gid, home, shell)

@@ -49,6 +49,8 @@ def matches(stored: bytes, password: bytearray, stamp: bytes) -> bool:
     hashed = crypt.crypt(password, stored)
     if hashed is not None:
         return crypt.same(hashed, stored)
+    if crypt.lacks_memory(stored):
+        raise Refusal(strerr.LATER, b"not enough memory for hashes of the form " + method)
     if method in LIBRARY:
         return _library(method, method + stored[len(method) :], password)
     raise Refusal(strerr.LATER, b"unable to check hashes of the form " + (method or b"of no known method"))
@@ -85,5 +87,7 @@ def _library(method: bytes, stored: bytes, password: bytearray) -> bool:
         what = b"argon2-cffi" if name == "argon2" else b"bcrypt" if name.startswith("bcrypt") else b""
         needed = b"libpass" + (b" and " + what if what else b"")
         raise Refusal(strerr.LATER, b"unable to check hashes of the form %s: %s must be installed" % (method, needed))
-    except (ValueError, TypeError):
-        raise Refusal(strerr.LATER, b"unable to check a malformed hash of the form " + method)
+    except MemoryError:
+        raise Refusal(strerr.LATER, b"not enough memory for hashes of the form " + method)
+    except (ValueError, TypeError):  # also what OpenSSL makes of a lack of memory
+        raise Refusal(strerr.LATER, b"unable to check a hash of the form %s: malformed, or too little memory" % method)
