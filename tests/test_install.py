@@ -192,4 +192,5 @@ def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = install(tmp_path / "file")
     assert result.returncode != 0
-    assert result.stderr == b"home: fatal: unable to write %s/file/bin: Not a directory\n" % bytes(tmp_path)
+    said = b"home: fatal: unable to write %s/file/bin: Not a directory; another place: make home QMAILHOME=DIR\n"
+    assert result.stderr == said % bytes(tmp_path)

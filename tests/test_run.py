@@ -83,10 +83,12 @@ def test_an_interrupt_stops_it_in_good_order(checkout: Path) -> None:
             socket.create_connection((address[0], int(address[1])))
 
 
-def test_a_port_that_is_taken_is_one_clear_line(checkout: Path) -> None:
+def test_a_port_that_is_taken_is_said_with_the_way_out(checkout: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, running(checkout, str(taken.getsockname()[1])) as (server, _):
         _, err = server.communicate(timeout=20)
-        assert err == "tcpserver: fatal: unable to bind: address already used\n"
+        said, advice = err.splitlines()
+        assert said == "tcpserver: fatal: unable to bind: address already used"
+        assert advice.endswith("another one: PORT=2110 make run")
         assert server.returncode == 111
 
 

@@ -87,11 +87,11 @@ def prepare_log(main: Path) -> None:
         account = pwd.getpwnam(LOGGER)
         os.chown(main, account.pw_uid, account.pw_gid)
     except (KeyError, PermissionError):
-        what = f"the log of a service runs as {LOGGER}, who must exist and own its main:\n"
-        what += (
-            f"    useradd -r -M -s /usr/sbin/nologin {LOGGER}; chown {LOGGER} {main.parent.parent.parent}/*/log/main"
+        print(
+            f"home: warning: the log of a service runs as {LOGGER}, who must exist and own its main:", file=sys.stderr
         )
-        print(f"home: warning: {what}", file=sys.stderr)
+        services = main.parent.parent.parent
+        print(f"    useradd -r -M -s /usr/sbin/nologin {LOGGER}; chown {LOGGER} {services}/*/log/main", file=sys.stderr)
 
 
 def install_dependencies(folder: Path) -> None:

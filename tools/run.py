@@ -113,6 +113,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except OSError as e:
-        sys.exit(
-            f"run: fatal: unable to use {e.filename}: {e.strerror}; if another user made it, remove var/ and try again"
-        )
+        advice = "if another user made it, remove var/home"
+        sys.exit(f"run: fatal: unable to use {e.filename}: {e.strerror}; {advice}")
