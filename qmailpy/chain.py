@@ -203,7 +203,7 @@ def _follow(step: "int | Exec", env: Env, waiting: bool) -> int:
                     step = _call(name, step.argv, env)
                     break
                 if waiting:
-                    return os.waitpid(_spawn_step(step, env), 0)[1]
+                    return _wait_for(step, env)
                 error = _execute(path, step)
             if error.errno != errno.ENOENT:
                 problem = error
@@ -226,28 +226,31 @@ def attempt(step: Exec, env: Env) -> int:
     Warm steps run in this process: afterwards it may have another uid, cwd and umask, its handlers, timers and
     close-on-exec descriptors are gone, and only 1 and 2 are what they were. So the caller may report and end,
     nothing else. A foreign program, or the first step that goes cold, gets a process of its own.
+
+    Raises OSError if there can be no process for that one.
     """
     try:
         copies = {fd: _keep(fd) for fd in (1, 2)}
     except OSError:  # no room for them
-        return os.waitpid(_spawn_step(step, env), 0)[1]
+        return _wait_for(step, env)
     before = _Toolkit.kept  # not empty in an attempt within an attempt
     _Toolkit.kept = (*before, *(copy for copy in copies.values() if copy is not None))
     signals.stop_timers()  # a new process has none
-    status = _follow(_checked(step), env, waiting=True)
-    signals.stop_timers()
-    signals.forget_handlers()
-    _Toolkit.kept = before
-    for fd, copy in copies.items():
-        try:
-            if copy is None:
-                os.close(fd)
-            else:
-                os.dup2(copy, fd)
-                os.close(copy)
-        except OSError:  # closed by a program that closes everything
-            pass
-    return status
+    try:
+        return _follow(_checked(step), env, waiting=True)
+    finally:
+        signals.stop_timers()
+        signals.forget_handlers()
+        _Toolkit.kept = before
+        for fd, copy in copies.items():
+            try:
+                if copy is None:
+                    os.close(fd)
+                else:
+                    os.dup2(copy, fd)
+                    os.close(copy)
+            except OSError:  # closed by a program that closes everything
+                pass
 
 
 def _keep(fd: int) -> int | None:
@@ -290,9 +293,19 @@ def _run_and_exit(first: Callable[[], int | Exec], env: Env, who: str) -> None:
         os._exit(code)
 
 
-def _spawn_step(step: Exec, env: Env) -> int:
-    """For attempt: the child makes the same search again, and need not wait."""
-    return spawn(lambda: step, env, "attempt")
+def _wait_for(step: Exec, env: Env) -> int:
+    """For attempt, in a process of its own: it makes the same search again, and need not wait."""
+    return os.waitpid(spawn(lambda: step, env, os.fsdecode(step.who) or "attempt"), 0)[1]
+
+
+def _first_found(word: bytes, env: Env) -> str:
+    """The command that word would start, if the first file of its name along PATH is a launcher of ours; else ""."""
+    for path in _candidates(word, env):
+        try:
+            return _own(path, os.stat(path), env)
+        except (OSError, ValueError):
+            continue
+    return ""
 
 
 def preload(argv: list[bytes], env: Env) -> None:
@@ -301,12 +314,10 @@ def preload(argv: list[bytes], env: Env) -> None:
     For long-lived programs that fork: the children then import nothing, and share these pages. A command's module
     may have a function prepare(), for what each of its processes would otherwise have to do first.
     """
-    if env.get(COLD):
-        return
     for word in argv:
-        command = registry.COMMANDS.get(os.fsdecode(os.path.basename(word)))
-        if command is not None:
-            module = "qmailpy.commands." + command.module
+        name = _first_found(word, env)
+        if name:
+            module = "qmailpy.commands." + registry.COMMANDS[name].module
             try:
                 __import__(module)
             except ImportError:  # it will be said by the step that needs it
@@ -314,11 +325,6 @@ def preload(argv: list[bytes], env: Env) -> None:
             prepare = getattr(sys.modules[module], "prepare", None)
             if prepare is not None:
                 prepare()
-            launcher = os.fsencode(f"{_Toolkit.folder}/") + os.path.basename(word)
-            try:
-                _own(launcher, os.stat(launcher), env)  # so that it is read here, once
-            except OSError:
-                pass
     gc.collect()
     gc.freeze()
     gc.enable()  # whoever forks lives long

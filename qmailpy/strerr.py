@@ -131,7 +131,8 @@ def line(program: bytes, severity: bytes, parts: tuple[bytes, ...], error: OSErr
 
 
 def say(text: bytes) -> None:
-    """Write one line on descriptor 2. A descriptor that is closed or full is nobody's reason to fail."""
+    """Write one line on descriptor 2. A descriptor that is closed or full is nobody's reason to fail; one whose reader
+    has died ends by SIGPIPE whoever does not ignore that, as in C."""
     try:
         os.write(STDERR, text)
     except OSError:

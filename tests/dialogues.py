@@ -125,7 +125,8 @@ class Engine:
         return reply + session.verdict(1)
 
     def _after(self, line: bytes) -> bytes:
-        reply, wanted = self.after.line(line)
+        pieces, wanted = self.after.line(line)
+        reply = b"".join(pieces)
         self.ended = self.after.ended
         if self.ended:
             return reply + pop3.OKAY

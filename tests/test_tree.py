@@ -192,7 +192,9 @@ def test_a_process_per_connection_stays_small() -> None:
         "import sys; sys.path.append(sys.argv[1])\n"
         "from qmailpy import chain\n"
         "from qmailpy.commands import tcpserver\n"
-        "chain.preload([word.encode() for word in sys.argv[2:]], {})\n"
+        "chain._Toolkit.folder = sys.argv[1] + '/bin'\n"
+        "chain._know_launchers()\n"
+        "chain.preload([word.encode() for word in sys.argv[2:]], {b'PATH': chain._Toolkit.folder.encode()})\n"
         "print(*sys.modules)"
     )
     words = ["qmail-popup", "host", "checkpassword", "checkpassword-flatfile", "qmail-pop3d", "Maildir"]

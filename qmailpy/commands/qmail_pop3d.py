@@ -98,14 +98,15 @@ class Session:
             if not block:
                 return
             for line in lines.feed(block):
-                reply, wanted = self.conversation.line(line)
+                pieces, wanted = self.conversation.line(line)
                 if wanted is not None:
                     self.retrieve(wanted)
                 elif self.conversation.ended:
                     self.update()
                     break
                 else:
-                    self.send(reply)
+                    for piece in pieces:
+                        self.send(piece)
             self.flush()
         self.peer.drain()
 

@@ -70,6 +70,7 @@ TIMEOUT = 1200  # seconds per read and per write, qmail-popup(8)
 # Replies besides those of protocols.pop3
 USAGE = b"-ERR usage: popup hostname subprogram\r\n"
 NO_PIPE = b"-ERR unable to open pipe\r\n"
+NO_FORK = b"-ERR unable to fork\r\n"
 
 
 def read_login(peer: Peer, session: pop3.Authorization, greeting: bytes) -> sasl.Credentials | None:
@@ -108,8 +109,13 @@ def authorize(login: sasl.Credentials, stamp: bytes, session: pop3.Authorization
     finally:
         fd3.wipe(login.password)
     signals.default(signals.PIPE)
-    status = chain.attempt(step, env)
-    signals.ignore(signals.PIPE)
+    try:
+        status = chain.attempt(step, env)
+    except OSError as e:
+        strerr.warn(PROGRAM, b"unable to fork", error=e)
+        return NO_FORK
+    finally:
+        signals.ignore(signals.PIPE)
     return session.verdict(None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
 

@@ -61,6 +61,9 @@ RULES
     MAXLOAD        none while the load average of one minute, times 100, is above this
     DIEMSG         a line for a peer that is turned away by one of these
 
+    A word that is no number counts as 0, which turns everybody away. A peer that is turned away takes a place
+    of -c for as long as that takes.
+
     For instance, ten connections for each address, fifty for the neighbours:
 
         192.168.10.:allow,MAXCONNIP="50"
@@ -98,6 +101,8 @@ LOG
     that of wait(2): 256 times the exit code, or the number of a signal.
 
 SECURITY
+    -u alone leaves the groups as they are: with it, always say -g.
+
     Whatever comes from the peer's name server and ident server is the peer's word. The rules file is read with
     the privileges that -u and -g leave.
 
@@ -112,7 +117,6 @@ SEE ALSO
 import _socket
 import errno
 import os
-import time
 from _collections_abc import Callable
 
 from qmailpy import chain, strerr
@@ -135,7 +139,6 @@ LIMITS = frozenset({b"MAXLOAD", b"MAXCONNIP", b"MAXCONNC"})
 DENIED_BY_RULE = b"rule"
 FIELD_LIMIT = 100  # bytes of a field in a log line
 LOGGABLE = bytes(ch if 33 <= ch <= 126 and ch not in b"%:" else ord("?") for ch in range(256))
-TURNED_AWAY_S = 1  # seconds a peer above a limit waits for its end, so that it does not come back at once
 
 # Options without an argument: letter -> (setting, value)
 FLAGS: dict[bytes, tuple[str, int]] = {
@@ -382,13 +385,12 @@ class Connection:
         strerr.say(b"tcpserver: %s %d %s%s\n" % (decision, os.getpid(), b" ".join(ends), why))
 
     def _turn_away(self, env: Env) -> int:
-        if self.denied != DENIED_BY_RULE:
-            if env.get(b"DIEMSG"):
-                try:
-                    fds.write_all(self.fd, env[b"DIEMSG"] + b"\r\n")
-                except OSError:
-                    pass
-            time.sleep(TURNED_AWAY_S)
+        """Nothing here waits: a peer that is turned away would keep others from its place under -c."""
+        if self.denied != DENIED_BY_RULE and env.get(b"DIEMSG"):
+            try:
+                fds.write_all(self.fd, env[b"DIEMSG"] + b"\r\n")
+            except OSError:
+                pass
         return strerr.NEVER
 
 
@@ -419,7 +421,9 @@ class Server:
         self.env = env
         self.family = listening.family
         self.children = accept.Children(settings.limit)
-        self.acceptor = accept.Acceptor(listening, self.children, self._connected, self._ended, self._changed)
+        self.acceptor = accept.Acceptor(
+            listening, self.children, self._connected, self._ended, self._changed, self._short
+        )
 
     def run(self) -> None:
         self._changed()
@@ -441,6 +445,10 @@ class Server:
         if self.settings.verbosity >= 2:
             strerr.say(b"tcpserver: end %d status %d\n" % (pid, status))
 
+    def _short(self, error: OSError) -> None:
+        if self.settings.verbosity:
+            strerr.warn(PROGRAM, b"unable to accept", error=error)
+
     def _changed(self) -> None:
         if self.settings.verbosity >= 2:
             strerr.say(b"tcpserver: status: %d/%d\n" % (self.children.count, self.children.limit))
@@ -453,12 +461,22 @@ def find_port(word: bytes) -> int:
     return port
 
 
+def import_lookups(settings: Settings) -> None:
+    """What each child would import otherwise, perhaps after an upgrade has changed it on disk."""
+    if settings.remote_host or settings.local_host is None:
+        from qmailpy.loops import resolve  # noqa: F401
+        from qmailpy.stores import resolver  # noqa: F401
+    if settings.remote_info:
+        from qmailpy.loops import ident  # noqa: F401
+
+
 def start(settings: Settings, host: bytes, port: int, program: list[bytes], env: Env) -> Server:
     """Bind, and let go of privileges; source: tcpserver(1). Raises Fatal."""
     signals.catch(signals.TERM, lambda number, frame: os._exit(0))
     signals.ignore(signals.PIPE)
     listening = listen(find_host(host, settings, env), port, settings)
     chain.preload(program, env)
+    import_lookups(settings)
     for change, value, text in ((ids.set_gid, settings.gid, b"gid"), (ids.set_uid, settings.uid, b"uid")):
         if value:
             try:

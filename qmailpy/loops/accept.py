@@ -53,7 +53,8 @@ class Children:
 
 class Acceptor:
     """The loop of a server. connected(fd, address) forks for a new connection and returns the pid, or raises
-    OSError if it cannot; ended(pid, wait status) and changed() tell of processes that ended and of a new count."""
+    OSError if it cannot; ended(pid, wait status) and changed() tell of processes that ended and of a new count,
+    short(error) of the beginning of a time in which the system has no descriptor or memory for a connection."""
 
     def __init__(
         self,
@@ -62,12 +63,15 @@ class Acceptor:
         connected: Callable[[int, Address], int],
         ended: Callable[[int, int], None],
         changed: Callable[[], None],
+        short: Callable[[OSError], None],
     ) -> None:
         self._listening = listening
         self._children = children
         self._connected = connected
         self._ended = ended
         self._changed = changed
+        self._short = short
+        self._is_short = False
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
@@ -82,16 +86,16 @@ class Acceptor:
         free.register(self._listening.fileno(), select.POLLIN)
         self._reap()  # who ended before there was a handler
         children = self._children
-        short = False
+        pause = False
         while True:
-            waiting = full if short or children.count >= children.limit else free
-            ready = waiting.poll(SHORTAGE_MS if short else None)
-            short = False
+            waiting = full if pause or children.count >= children.limit else free
+            ready = waiting.poll(SHORTAGE_MS if pause else None)
+            pause = False
             for fd, _ in ready:
                 if fd == self._woken:
                     self._reap()
                 else:
-                    short = not self._accept()
+                    pause = not self._accept()
 
     def release(self) -> None:
         """In a forked child: let go of what belongs to the server."""
@@ -105,7 +109,13 @@ class Acceptor:
         try:
             fd, address = self._listening._accept()  # type: ignore[attr-defined]  # what socket.accept calls
         except OSError as e:  # often the peer has left already
-            return e.errno not in SHORTAGES
+            if e.errno not in SHORTAGES:
+                return True
+            if not self._is_short:
+                self._short(e)
+            self._is_short = True
+            return False
+        self._is_short = False
         children = self._children
         children.count += 1
         self._changed()

@@ -10,7 +10,7 @@ gets response codes (RFC 2449, RFC 3206) from then on.
     TRANSACTION    STAT LIST UIDL RETR TOP DELE RSET LAST NOOP CAPA QUIT  UPDATE | end
 """
 
-from _collections_abc import Callable
+from _collections_abc import Callable, Iterable, Iterator
 
 from qmailpy.formats.maildirname import unique
 from qmailpy.formats.numbers import scan
@@ -49,6 +49,9 @@ BEFORE_LOGIN = (*COMMON, b"USER", b"SASL " + b" ".join(sasl.MECHANISMS))
 AFTER_LOGIN = (*COMMON, b"EXPIRE NEVER", b"IMPLEMENTATION qmailpy")
 
 END = b".\r\n"
+
+LINE_LIMIT = 1024  # bytes of a command in TRANSACTION; RFC 2449 §4 allows 255
+LISTED_AT_ONCE = 1000  # messages
 
 
 def multiline(lines: "tuple[bytes, ...] | list[bytes]", first: bytes = OKAY) -> bytes:
@@ -214,14 +217,16 @@ class Transaction:
         self.deleted: set[int] = set()
         self.ended = False
 
-    def line(self, line: bytes) -> "tuple[bytes, Retrieve | None]":
-        """Take one line without its LF."""
+    def line(self, line: bytes) -> "tuple[Iterable[bytes], Retrieve | None]":
+        """Take one line without its LF. The reply comes in pieces, as a list of all messages may be long."""
         if len(line) > LINE_LIMIT:
-            return TOO_LONG, None
+            return (TOO_LONG,), None
         argument = bytearray(line)
         verb = take_verb(argument)
         answer = self._VERBS.get(verb, Transaction._unknown)(self, bytes(argument))
-        return answer if isinstance(answer, tuple) else (answer, None)
+        if isinstance(answer, Retrieve):
+            return (), answer
+        return ((answer,) if isinstance(answer, bytes) else answer), None
 
     def _number(self, argument: bytes) -> "int | bytes":
         """The index of an undeleted message, or the refusal. What follows the digits is ignored."""
@@ -238,10 +243,10 @@ class Transaction:
         total = sum(self._sizes) - sum(self._sizes[index] for index in self.deleted)
         return b"+OK %d %d\r\n" % (len(self._sizes), total)  # the count includes deleted messages, qmail-pop3d(8)
 
-    def _list(self, argument: bytes) -> bytes:
+    def _list(self, argument: bytes) -> "bytes | Iterable[bytes]":
         return self._listing(argument, self._scan_line)
 
-    def _uidl(self, argument: bytes) -> bytes:
+    def _uidl(self, argument: bytes) -> "bytes | Iterable[bytes]":
         return self._listing(argument, self._unique_line)
 
     def _scan_line(self, index: int) -> bytes:
@@ -250,12 +255,19 @@ class Transaction:
     def _unique_line(self, index: int) -> bytes:
         return b"%d %b" % (index + 1, unique(self._paths[index]))
 
-    def _listing(self, argument: bytes, line: Callable[[int], bytes]) -> bytes:
+    def _listing(self, argument: bytes, line: Callable[[int], bytes]) -> "bytes | Iterable[bytes]":
         if argument:
             index = self._number(argument)
             return index if isinstance(index, bytes) else b"+OK " + line(index) + b"\r\n"
-        deleted = self.deleted
-        return multiline([line(index) for index in range(len(self._sizes)) if index not in deleted])
+        return self._all(line)
+
+    def _all(self, line: Callable[[int], bytes]) -> Iterator[bytes]:
+        deleted, count = self.deleted, len(self._sizes)
+        yield OKAY
+        for start in range(0, count, LISTED_AT_ONCE):
+            some = range(start, min(start + LISTED_AT_ONCE, count))
+            yield b"".join([line(index) + b"\r\n" for index in some if index not in deleted])
+        yield END
 
     def _dele(self, argument: bytes) -> bytes:
         index = self._number(argument)
@@ -265,13 +277,13 @@ class Transaction:
         self._last = max(self._last, index + 1)
         return OKAY
 
-    def _retrieve(self, argument: bytes) -> "bytes | tuple[bytes, Retrieve | None]":
+    def _retrieve(self, argument: bytes) -> "bytes | Retrieve":
         index = self._number(argument)
         if isinstance(index, bytes):
             return index
         rest = argument[scan(argument)[1] :].lstrip(b" ")
         limit, length = scan(rest)
-        return b"", Retrieve(index, limit if length else None)
+        return Retrieve(index, limit if length else None)
 
     def _rset(self, argument: bytes) -> bytes:
         self.deleted.clear()
@@ -307,9 +319,6 @@ class Transaction:
         b"NOOP": _noop,
         b"QUIT": _quit,
     }
-
-
-LINE_LIMIT = 1024  # bytes of a command; RFC 2449 §4 allows 255
 
 
 class Body:

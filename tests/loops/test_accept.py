@@ -69,7 +69,7 @@ def changed():
     os.write(2, b"count %d\\n" % children.count)
 def ended(pid, status):
     os.write(2, b"end %d\\n" % status)
-acceptor = accept.Acceptor(listening, children, connected, ended, changed)
+acceptor = accept.Acceptor(listening, children, connected, ended, changed, print)
 acceptor.run()
 """
 
