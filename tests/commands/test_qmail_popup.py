@@ -454,3 +454,12 @@ def test_what_descriptors_3_and_5_were_before_does_not_matter(home: Home) -> Non
     argv = ["sh", "-c", 'exec 3<accounts 5<accounts; exec "$@"', "sh", *chain()]
     done = home.run(argv, LOGIN + b"QUIT\r\n")
     assert (anonymous(done.stdout), done.stderr) == (GREETING + b"+OK \r\n" * 3, b"")
+
+
+def test_a_fork_that_fails_is_said_to_the_client_and_the_log(home: Home) -> None:
+    """Not beside the original: whether it may fork depends on what else the user runs."""
+    limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NPROC, (1, 1)); "
+    limit += "os.execvp(sys.argv[1], sys.argv[1:])"
+    done = home.run(["python3", "-c", limit, POPUP, HOST, *checker("exit 0")], LOGIN)
+    assert anonymous(done.stdout) == GREETING + b"+OK \r\n-ERR unable to fork\r\n"
+    assert done.stderr == b"qmail-popup: warning: unable to fork: temporary failure\n"

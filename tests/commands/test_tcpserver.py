@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -814,3 +815,14 @@ def test_closed_descriptors_at_start_do_no_harm(closed: str) -> None:
     finally:
         process.terminate()
         process.wait(TIMEOUT)
+
+
+def test_a_lack_of_descriptors_is_one_warning_and_no_connection_is_lost() -> None:
+    with serve(OURS, "echo", "hello") as server:
+        hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[1]
+        used = len(os.listdir(f"/proc/{server.pid}/fd"))  # from 0 on, without a gap
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used, hard))
+        with server.connect() as client:
+            server.line("tcpserver: warning: unable to accept: process cannot open more files")
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+            assert client.recv(100) == b"hello\n"
