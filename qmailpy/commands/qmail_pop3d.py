@@ -128,7 +128,8 @@ class Session:
             self.send(pop3.OKAY)
             while block:
                 self.send(body.feed(block))
-                block = b"" if body.done else os.read(fd, BLOCK)
+                ended = body.done or len(block) < BLOCK  # a short read of a file is its end
+                block = b"" if ended else os.read(fd, BLOCK)
             self.send(body.end())
         finally:
             os.close(fd)
@@ -138,15 +139,18 @@ class Session:
 
         What the client has asked for before goes out first: if it has left, OSError, and nothing is removed."""
         self.flush()
-        for index, path in enumerate(self.paths):
+        deleted = self.conversation.deleted
+        for index in sorted(deleted):
             try:
-                if index in self.conversation.deleted:
-                    os.unlink(path)
-                else:
-                    maildir.see(path)
+                os.unlink(self.paths[index])
             except OSError:
-                if index in self.conversation.deleted:
-                    self.send(pop3.UNABLE_TO_UNLINK)
+                self.send(pop3.UNABLE_TO_UNLINK)
+        for index in [index for index, path in enumerate(self.paths) if path.startswith(b"new/")]:
+            if index not in deleted:
+                try:
+                    maildir.see(self.paths[index])
+                except OSError:  # as in the original, the message just stays where it is
+                    pass
         self.send(pop3.OKAY)
 
 
