@@ -280,7 +280,7 @@ def _run_and_exit(first: Callable[[], int | Exec], env: Env, who: str) -> None:
     """Never returns.
 
     Nothing here makes cycles, and what one program leaves is little and soon gone with the process: collecting
-    would cost a session with many messages a third of its time.
+    would cost a session with many messages a fifth of its time.
     """
     gc.disable()
     code = strerr.LATER
