@@ -27,7 +27,7 @@ bench: $(VENV)/tests-installed peers
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tests.bench $(NAMES)
 
 man:
-	@$(FIND_PYTHON); "$$p" tools/manpages.py man && echo "man -M $(CURDIR)/man tcpserver"
+	@rm -rf man; $(FIND_PYTHON); "$$p" tools/manpages.py man && echo "man -M $(CURDIR)/man tcpserver"
 
 home:
 	@$(FIND_PYTHON); "$$p" tools/home.py "$(QMAILHOME)"
@@ -43,11 +43,8 @@ $(VENV)/tests-installed: $(VENV)/installed
 	$(PY) tools/dependencies.py test | xargs $(PY) -m pip install -q
 	touch $@
 
-# The programs that the tests talk to: as root on Debian they are installed, elsewhere their tests are skipped.
 peers:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $$(cat tools/peers.txt) >/dev/null 2>&1; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-		apt-get install -q -y --no-install-recommends $$(cat tools/peers.txt); fi
+	@tools/peers.sh
 
 clean:
 	rm -rf $(VENV) man build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -90,6 +90,31 @@ def test_commands_run_by_their_path_for_one_who_knows_nothing_of_the_environment
     assert result.stdout == b"PATH=" + env["PATH"].encode() + b"\n"
 
 
+def lonely(folder: Path) -> Path:
+    """A launcher copied away from its package."""
+    (folder / "bin").mkdir()
+    return Path(shutil.copy(BIN / "argv0", folder / "bin"))
+
+
+def test_a_launcher_for_another_python_hands_over_to_the_one_beside_it(tmp_path: Path) -> None:
+    launcher = lonely(tmp_path)
+    launcher.with_name("python3").write_text('#!/bin/sh\necho "$@" "${LC_CTYPE-unset}"\n')
+    launcher.with_name("python3").chmod(0o755)
+    result = run([launcher, "a b", "c"], env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})
+    assert result.stdout == b"-IS %s a b c unset\n" % bytes(launcher), result.stderr
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["no Python", "a Python"])
+def test_a_launcher_without_a_package_says_so_once(tmp_path: Path, beside: bool) -> None:
+    launcher = lonely(tmp_path)
+    if beside:
+        launcher.with_name("python3").symlink_to(sys.executable)
+    result = run([launcher])
+    assert result.returncode == 111
+    assert result.stderr.startswith(b"qmailpy: fatal: no package qmailpy for ")
+    assert result.stderr.count(b"\n") == 1
+
+
 def test_a_source_distribution_builds_the_same_wheel(tree: Path, wheel: Path, tmp_path: Path) -> None:
     build = "import sys; sys.path.insert(0, 'tools'); import backend; backend.build_sdist(sys.argv[1])"
     succeed(sys.executable, "-c", build, tmp_path, cwd=tree)

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def build_wheel(*arguments: Any, **settings: Any) -> str:
-    """A wheel with share/man; never with what an earlier build left in build/."""
-    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    """A wheel with share/man; never with what an earlier build left."""
+    for left in "build", "man":
+        shutil.rmtree(ROOT / left, ignore_errors=True)
     manpages.write(ROOT / "man")
     return str(build_meta.build_wheel(*arguments, **settings))

@@ -58,14 +58,6 @@ def install_package(folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def install_pages(folder: Path) -> None:
-    """Beside those that are there."""
-    for path, text in manpages.pages():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-
 def install_services(folder: Path) -> None:
     """Each appears whole, since an svscan may be looking: it passes over names that begin with a dot."""
     folder.mkdir(exist_ok=True)
@@ -116,7 +108,7 @@ def main(home: Path) -> None:
     (home / "lib").mkdir(exist_ok=True)
     install_package(home / "lib")
     install_dependencies(home / "lib")
-    install_pages(home / "man")
+    manpages.write(home / "man")
     install_services(home / "service")
     for name in "control", "users":
         (home / name).mkdir(exist_ok=True)

@@ -41,7 +41,8 @@ else:  # installed for another Python than the first on PATH: that one stands be
         if os.path.exists(before) and b"\\0LC_CTYPE=" not in b"\\0" + open(before, "rb").read():
             os.unsetenv("LC_CTYPE")  # this Python's own addition (PEP 538)
         os.execv(own, [own, "-IS", __file__] + sys.argv[1:])
-    problem = "no package qmailpy for %s beside %s (link to a command, do not copy it)" % (found, here)
+    problem = "no package qmailpy for %s, beside %s: " % (found, here)
+    problem += "it takes Python 3.10 or newer, and links to a command, not copies"
     if os.path.lexists(own) and sys.executable != own:
         problem = "uid %d may not run %s, and the package beside it is not for %s" % (os.geteuid(), own, found)
     os.write(2, ("qmailpy: fatal: " + problem + "\\n").encode("utf-8", "surrogateescape"))

@@ -3,7 +3,6 @@ writes DIR/man1/argv0.1 and so on. The modules are read, not imported."""
 
 import ast
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +36,7 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def write(folder: Path) -> None:
-    """Write all pages into folder, and nothing else stays there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write all pages into folder, beside what is there."""
     for path, text in pages():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
