@@ -42,6 +42,10 @@ MAY_IMPORT = {
 PURE = ("formats/", "protocols/", "registry.py")
 PURE_MODULES = {"_collections_abc", "_md5", "binascii", "collections.abc", "errno", "re", "struct"}
 
+# Rooms whose modules keep nothing: a process may be several programs one after the other.
+STATELESS = ("commands/", "formats/", "loops/", "protocols/", "stores/")
+CHANGING = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+
 # Too heavy for a process per connection.
 HEAVY = {"asyncio", "collections", "dataclasses", "enum", "logging", "re", "socket", "ssl", "subprocess", "typing"}
 
@@ -119,6 +123,27 @@ def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.id
 
 
+def changes(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text wherever something changes what a name of the module stands for, as far as one can see."""
+    assert isinstance(tree, ast.Module)
+    own = {
+        node.id
+        for statement in tree.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    } | {statement.name for statement in tree.body if isinstance(statement, ast.ClassDef | ast.FunctionDef)}
+    for node in ast.walk(tree):
+        changed = node.func if isinstance(node, ast.Call) else node
+        if isinstance(changed, ast.Attribute | ast.Subscript) and isinstance(changed.value, ast.Name):
+            assigned = isinstance(changed.ctx, ast.Store | ast.Del)
+            called = changed is not node and isinstance(changed, ast.Attribute) and changed.attr in CHANGING
+            if changed.value.id in own and (assigned or called):
+                yield changed.lineno, ast.unparse(node)
+        elif isinstance(node, ast.Global):
+            yield node.lineno, ast.unparse(node)
+
+
 def offences(
     found: Callable[[ast.AST], Iterator[tuple[int, str]]],
     allowed: Callable[[str, str], bool],
@@ -185,6 +210,10 @@ def test_no_exception_is_left_over() -> None:
     for pattern, files in {**RESERVED, **RESERVED_MODULES}.items():
         for file in files - {"chain.py", "unix/fds.py"}:
             assert any(where == file and reserved(name, {pattern: files}) for where, name in used), (pattern, file)
+
+
+def test_modules_keep_nothing_between_two_runs_of_a_command() -> None:
+    assert offences(changes, lambda file, name: False, only=STATELESS) == []
 
 
 def test_a_process_per_connection_stays_small() -> None:
@@ -255,18 +284,41 @@ def test_the_manual_page_refers_to_pages_by_their_section(name: str) -> None:
         assert other not in COMMANDS or COMMANDS[other].section == int(section), other
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_calls_itself_by_its_name(name: str) -> None:
-    constants = {
+def constants(name: str) -> dict[str, bytes]:
+    """PROGRAM and USAGE of a command, if it has them."""
+    return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in TREES[f"commands/{COMMANDS[name].module}.py"].body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and node.targets[0].id in ("PROGRAM", "USAGE")
     }
-    assert constants.get("PROGRAM", name.encode()) == name.encode()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_calls_itself_by_its_name(name: str) -> None:
+    found = constants(name)
+    assert found.get("PROGRAM", name.encode()) == name.encode()
     start = b"-ERR usage: popup" if name == "qmail-popup" else name.encode()  # it speaks POP3 from the first byte on
-    assert (constants.get("USAGE", start) + b" ").startswith(start + b" ")
+    assert (found.get("USAGE", start) + b" ").startswith(start + b" ")
+
+
+def letters_and_words(form: str) -> tuple[set[str], int]:
+    """The options of a usage line or synopsis, and how many other words it asks for."""
+    optional = re.findall(r"\[ *-(\w+)", form)
+    needed = re.sub(r"\[[^][]*\](?:\.\.\.)?", "", form.partition(" ")[2])
+    return set("".join(optional)), len(needed.split())
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "USAGE" in constants(name)])
+def test_usage_and_synopsis_agree(name: str) -> None:
+    """The usage lines are the originals': no option of theirs is missing in SYNOPSIS, which may have more."""
+    usage = constants(name)["USAGE"].decode().removeprefix("-ERR usage: ").rstrip()
+    letters, words = letters_and_words(usage)
+    more, same_words = letters_and_words(" ".join(dict(manpage.sections(DOCSTRINGS[name]))["SYNOPSIS"]))
+    if name == "rblsmtpd":
+        letters.remove("R")  # there is none, as BUGS says
+    assert (letters - more, words) == (set(), same_words)
 
 
 def test_the_manual_pages_are_clean_and_fit_a_terminal(tmp_path: Path) -> None:
