@@ -43,11 +43,11 @@ Env = dict[bytes, bytes]
 class Exec:
     """The next program: argv and environment whole, as for execve.
 
-    file is what is looked for, argv[0] unless named. If it cannot be run, `who: complaint unable to run FILE:
-    reason` is said and the exit code is `code`; an empty `who` says nothing (popup, checkpassword).
+    file is what is looked for, argv[0] unless named. If it cannot be run, `who: complaint SHOWN: reason` is said,
+    where shown is file unless named, and the exit code is `code`; an empty `who` says nothing (popup, checkpassword).
     """
 
-    __slots__ = ("argv", "code", "complaint", "env", "file", "who")
+    __slots__ = ("argv", "code", "complaint", "env", "file", "shown", "who")
 
     def __init__(
         self,
@@ -55,8 +55,9 @@ class Exec:
         env: Env,
         who: bytes = b"",
         file: bytes | None = None,
-        complaint: bytes = b"fatal: ",
+        complaint: bytes = b"fatal: unable to run",
         code: int = strerr.LATER,
+        shown: bytes | None = None,
     ) -> None:
         self.argv = argv
         self.env = env
@@ -64,6 +65,7 @@ class Exec:
         self.file = argv[0] if file is None else file
         self.complaint = complaint
         self.code = code
+        self.shown = self.file if shown is None else shown
 
 
 class _Toolkit:
@@ -139,7 +141,7 @@ def _execute(path: bytes, step: Exec) -> OSError:
 
 def _cannot_run(step: Exec, error: OSError) -> int:
     if step.who:
-        strerr.say(b"%s: %sunable to run %s: %s\n" % (step.who, step.complaint, step.file, strerr.reason(error)))
+        strerr.say(b"%s: %s %s: %s\n" % (step.who, step.complaint, step.shown, strerr.reason(error)))
     return step.code
 
 
@@ -166,7 +168,12 @@ def _shed() -> None:
 
 
 def _bug(name: str, error: BaseException) -> int:
-    """Report an exception nobody expected, in one line: type and place. Its text may hold a password."""
+    """Report an exception nobody expected, in one line: type and place. Its text may hold a password.
+
+    A lack of memory is nobody's bug: a limit does that (softlimit -m).
+    """
+    if isinstance(error, MemoryError):
+        return strerr.fail(strerr.LATER, name.encode(), b"out of memory")
     place = b"?"
     trace = error.__traceback__
     while trace is not None:
@@ -298,7 +305,7 @@ def _wait_for(step: Exec, env: Env) -> int:
     return os.waitpid(spawn(lambda: step, env, os.fsdecode(step.who) or "attempt"), 0)[1]
 
 
-def _first_found(word: bytes, env: Env) -> str:
+def command_of(word: bytes, env: Env) -> str:
     """The command that word would start, if the first file of its name along PATH is a launcher of ours; else ""."""
     for path in _candidates(word, env):
         try:
@@ -315,7 +322,7 @@ def preload(argv: list[bytes], env: Env) -> None:
     may have a function prepare(), for what each of its processes would otherwise have to do first.
     """
     for word in argv:
-        name = _first_found(word, env)
+        name = command_of(word, env)
         if name:
             module = "qmailpy.commands." + registry.COMMANDS[name].module
             try:

@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ PACKAGES = {
     **dict.fromkeys(("tcpserver", "tcpclient", "tcprules", "tcprulescheck", "rblsmtpd", "recordio"), "ucspi-tcp"),
     **dict.fromkeys(("fixcrio", "addcr", "delcr", "argv0", "mconnect", "tcpcat"), "ucspi-tcp"),
     **dict.fromkeys(("who@", "date@", "finger@", "http@", "mconnect-io"), "ucspi-tcp"),
-    **dict.fromkeys(("svscan", "supervise", "svc", "svstat", "softlimit", "setuidgid", "envdir"), "daemontools"),
+    **dict.fromkeys(
+        ("svscan", "supervise", "svc", "svok", "svstat", "softlimit", "setuidgid", "envdir"), "daemontools"
+    ),
+    **dict.fromkeys(("envuidgid", "setlock", "fghack", "pgrphack", "readproctitle"), "daemontools"),
     "cdb": "tinycdb",
     "dovecot": "dovecot-core dovecot-pop3d",
     "getmail": "getmail6",
@@ -61,3 +65,13 @@ def needs(program: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(sentence)
     pytest.skip(sentence)
+
+
+def eventually(true: Callable[[], bool], limit_s: float = 20) -> bool:
+    """Ask again and again until it is true: for what tells nobody when it changes, as supervise does."""
+    limit = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True

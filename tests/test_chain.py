@@ -425,8 +425,8 @@ def test_who_could_not_run_the_next_program_says_so_and_ends_with_111(
 def test_who_says_nothing_when_it_has_no_name_and_uses_its_own_code_and_complaint(home: Home) -> None:
     done = home.run("do", "result = Exec([b'nowhere'], env, code=3)")
     assert (done.returncode, done.stderr) == (3, b"")
-    done = home.run("do", "result = Exec([b'nowhere'], env, who=b'popup', complaint=b'warning: ')")
-    assert (done.returncode, done.stderr) == (111, b"popup: warning: unable to run nowhere: file does not exist\n")
+    done = home.run("do", "result = Exec([b'x'], env, who=b'do', complaint=b'warning: unable to start', shown=b'it')")
+    assert (done.returncode, done.stderr) == (111, b"do: warning: unable to start it: file does not exist\n")
 
 
 # PATH

@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "formats": {"formats"},
     "protocols": {"formats", "protocols"},
     "unix": {"strerr", "unix"},
+    "supervision": {"formats", "supervision"},
     "stores": {"formats", "stores", "strerr", "unix"},
-    "loops": {"formats", "loops", "protocols", "strerr", "unix"},
-    "commands": {"chain", "formats", "loops", "protocols", "registry", "stores", "strerr", "unix"},
+    "loops": {"formats", "loops", "protocols", "strerr", "supervision", "unix"},
+    "commands": {"chain", "formats", "loops", "protocols", "registry", "stores", "strerr", "supervision", "unix"},
     "chain.py": {"registry", "strerr", "unix"},
     "strerr.py": set(),
     "registry.py": set(),
@@ -39,11 +40,11 @@ MAY_IMPORT = {
 }
 
 # No I/O, no clock: all that these rooms have from outside.
-PURE = ("formats/", "protocols/", "registry.py")
+PURE = ("formats/", "protocols/", "supervision/", "registry.py")
 PURE_MODULES = {"_collections_abc", "_md5", "binascii", "collections.abc", "errno", "re", "struct"}
 
 # Rooms whose modules keep nothing: a process may be several programs one after the other.
-STATELESS = ("commands/", "formats/", "loops/", "protocols/", "stores/")
+STATELESS = ("commands/", "formats/", "loops/", "protocols/", "stores/", "supervision/")
 CHANGING = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 
 # Too heavy for a process per connection.
@@ -96,9 +97,6 @@ SECTIONS = [
     "SEE ALSO",
 ]
 NEEDED = {"NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "SEE ALSO"}
-
-# What a service may run besides our own commands.
-FOREIGN = {"envdir", "envuidgid", "multilog", "pgrphack", "setlock", "setuidgid", "softlimit"}
 
 CHANGE = re.compile(r"    \d{8} (new|bug|code|doc|security): [^:]+: \S.*")
 
@@ -352,7 +350,7 @@ def test_a_service_is_one_chain_of_known_programs(file: Path) -> None:
     assert os.access(file, os.X_OK)
     assert len(script.splitlines()) <= 10
     assert found
-    assert set(found) <= COMMANDS.keys() | FOREIGN
+    assert set(found) <= COMMANDS.keys()
 
 
 def test_each_change_is_a_line_with_day_kind_and_command() -> None:

@@ -124,7 +124,7 @@ def serve(peer: Peer, host: bytes, subprogram: list[bytes], env: Env) -> None:
     session = pop3.Authorization()
     login = read_login(peer, session, b"+OK " + stamp + b"\r\n")
     if login is not None:
-        step = Exec(subprogram, env, who=PROGRAM, complaint=b"warning: ")
+        step = Exec(subprogram, env, who=PROGRAM, complaint=b"warning: unable to run")
         reply = authorize(login, stamp, session, step, env)
         if not reply:
             return

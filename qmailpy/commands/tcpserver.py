@@ -32,7 +32,7 @@ OPTIONS
     -B BANNER      write BANNER, as it is, to the peer at once, before the look-ups and rules
     -u UID         after binding, change the user id: a number or a name of passwd(5)
     -g GID         after binding, change the group id, and drop the others: a number or a name of group(5)
-    -U             take both from the variables UID and GID, as envuidgid(1) sets them
+    -U             take both from the variables UID and GID, as envuidgid(8) sets them
     -1             print the local port on descriptor 1 once the socket is bound
     -b BACKLOG     let the kernel hold about BACKLOG connections that wait, 20 unless set; of a larger burst some
                    clients may stay without an answer
@@ -284,7 +284,7 @@ class Connection:
             return self._drop(b"unable to set up descriptors", e)
         signals.default(signals.PIPE)
         who = PROGRAM if settings.verbosity else b""
-        return Exec(self.server.program, env, who=who, complaint=DROPPING)
+        return Exec(self.server.program, env, who=who, complaint=DROPPING + b"unable to run")
 
     def _drop(self, text: bytes, error: OSError) -> int:
         if self.settings.verbosity:

@@ -13,6 +13,8 @@ _libc = ctypes.CDLL(None)
 SHADOW = b"/etc/shadow"
 LARGEST = 1 << 20  # bytes of buffer for one entry
 
+SOMEBODY = b"root"
+
 # What the _r functions return for a name that nobody has, besides 0: getpwnam_r(3).
 UNKNOWN = frozenset({0, errno.ENOENT, errno.ESRCH})
 
@@ -74,6 +76,14 @@ def _ask(function, name: bytes, entry):  # type: ignore[no-untyped-def]
         if fields is None and code not in UNKNOWN:
             raise OSError(code, "")
         return fields
+
+
+def prepare() -> None:
+    """What the first look-up of a process does besides: read nsswitch.conf, load what that names."""
+    try:
+        passwd(SOMEBODY)
+    except OSError:
+        pass
 
 
 def passwd(name: bytes):  # type: ignore[no-untyped-def]

@@ -14,16 +14,12 @@ from qmailpy.unix import crypt, nss
 
 SAMPLED = 65536  # bytes of the shadow file that are looked through for a typical hash
 
-SOMEBODY = b"root"
 NOBODY = b"no-such-account"
 
 
 def prepare() -> None:
     """What the first look-up and the first hash of a process do besides."""
-    try:
-        nss.passwd(SOMEBODY)
-    except OSError:
-        pass
+    nss.prepare()
     crypt.crypt(bytearray(), b"$1$$")
 
 
@@ -75,7 +71,7 @@ def _typical() -> bytes:
 def _level(password: bytearray, known: bool, usable: bool, hashed: bool) -> None:
     """Do what a refusal of the other kind has done before: its result is of no interest, only the time it takes."""
     try:
-        other = NOBODY if known else SOMEBODY
+        other = NOBODY if known else nss.SOMEBODY
         nss.passwd(other)
         nss.shadow(other)
     except OSError:
