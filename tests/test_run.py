@@ -85,11 +85,35 @@ def test_an_interrupt_stops_it_in_good_order(checkout: Path) -> None:
 
 def test_a_port_that_is_taken_is_said_with_the_way_out(checkout: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, running(checkout, str(taken.getsockname()[1])) as (server, _):
-        _, err = server.communicate(timeout=20)
-        said, advice = err.splitlines()
-        assert said == "tcpserver: fatal: unable to bind: address already used"
+        _, err = server.communicate(timeout=30)
+        said, advice = err.splitlines()[0], err.splitlines()[-1]
+        assert said.startswith(
+            "svscan: warning: pop3d ended at once, with exit code 111, and is started again every second"
+        )
+        assert said.endswith("; last line: tcpserver: fatal: unable to bind: address already used")
         assert advice.endswith("another one: PORT=2110 make run")
         assert server.returncode == 111
+
+
+def test_lines_of_a_service_stand_behind_its_name(checkout: Path) -> None:
+    with running(checkout) as (server, words):
+        login(words).quit()
+        assert server.stdout is not None
+        lines = iter(server.stdout.readline, "")
+        assert next(line for line in lines if " end " in line).startswith("pop3d | tcpserver: end ")
+
+
+def test_after_a_kill_the_next_run_serves_again(checkout: Path) -> None:
+    with running(checkout) as (server, first):
+        (svscan,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        status = checkout / "var" / "home" / "service" / "pop3d" / "supervise" / "status"
+        before = status.read_bytes()[12:16]
+        os.kill(int(svscan), signal.SIGKILL)
+        server.wait(20)
+    with running(checkout) as (_, second):
+        assert login(second).stat()[0] == 3
+    assert first[2] == second[2]
+    assert before != bytes(4)
 
 
 def test_nobody_else_may_read_the_password(checkout: Path) -> None:

@@ -1,4 +1,5 @@
-"""run - what `make run` starts: a single-user home in var/home, one account, sample mail, POP3 on 127.0.0.1:1110.
+"""run - what `make run` starts: a single-user home in var/home, with one account and sample mail, and its services
+under svscan: POP3 on 127.0.0.1:1110.
 
 What is there already is kept: the account, its password and its mail. PORT in the environment is another port.
 """
@@ -20,6 +21,15 @@ PORT = os.environ.get("PORT", "1110")
 sys.path.insert(0, str(ROOT))
 
 from qmailpy.unix import crypt  # noqa: E402
+
+START_S = 5  # seconds for a service to listen
+
+# What is printed on 1 is the port.
+POP3D = """\
+exec 2>&1 >port
+exec tcpserver -1vRHD -l 0 -x "$QMAILHOME/control/pop3.rules.cdb" 127.0.0.1 {port} \\
+qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir
+"""
 
 MESSAGES = {
     "Welcome to qmailpy": "This message lies in var/home/sample/Maildir, one file for itself.\n",
@@ -84,27 +94,56 @@ def prepare(env: dict[str, str]) -> str:
     return password
 
 
+def write_service(name: str, text: str) -> None:
+    """The run script of a service, always a new file: the shell may be reading the old one."""
+    folder = HOME / "service" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / ".run.new"
+    new.write_text(f"#!/bin/sh\n{text}")
+    new.chmod(0o755)
+    new.replace(folder / "run")
+
+
+def port_of(name: str, svscan: "subprocess.Popen[bytes]") -> str:
+    """The port that a service listens on; "" if it does not."""
+    file = HOME / "service" / name / "port"
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and svscan.poll() is None:
+        if file.exists() and (port := file.read_text().strip()):
+            return port
+        time.sleep(0.02)
+    return ""
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     path = f"{ROOT / 'bin'}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     env = {**os.environ, "PATH": path, "QMAILHOME": str(HOME)}
     password = prepare(env)
-    chain = ["tcpserver", "-1vRHD", "-l", "0", "-x", str(HOME / "control" / "pop3.rules.cdb"), "127.0.0.1", PORT]
-    chain += ["qmail-popup", "localhost", "checkpassword-flatfile", "qmail-pop3d", "Maildir"]
-    server = subprocess.Popen(chain, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env, cwd=HOME)
-    signal.signal(signal.SIGTERM, lambda number, frame: server.terminate())
+    write_service("pop3d", POP3D.format(port=PORT))
+    (HOME / "service" / "pop3d" / "port").unlink(missing_ok=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    # A session of its own: an interrupt on the terminal comes here alone, and svscan hears of it once.
+    svscan = subprocess.Popen(
+        ["svscan", "-v", HOME / "service"], stdin=subprocess.DEVNULL, env=env, start_new_session=True
+    )
     try:
-        assert server.stdout is not None
-        port = server.stdout.readline().decode().strip()
+        port = port_of("pop3d", svscan)
         if port:
-            url = f"pop3://127.0.0.1:{port}/1"
-            line = f"curl -u {ACCOUNT}:{password} {url}"
-            print(f"Read the mail with\n    {line}\nCtrl-C stops the server.\n", end="", flush=True)
-        else:
-            print(f"run: not on port {PORT}; another one: PORT=2110 make run", file=sys.stderr)
-        return server.wait()
+            line = f"curl -u {ACCOUNT}:{password} pop3://127.0.0.1:{port}/1"
+            print(f"Read the mail with\n    {line}\nCtrl-C stops the services.\n", end="", flush=True)
+            return svscan.wait()
+        print(f"run: no POP3 on port {PORT}, see above; another one: PORT=2110 make run", file=sys.stderr)
+        svscan.terminate()
+        svscan.wait()
+        return 111
     except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
+        svscan.terminate()
+        svscan.wait()
         print("\nstopped")
         return 0
 

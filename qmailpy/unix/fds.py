@@ -104,6 +104,25 @@ def close_others(*kept: int) -> None:
                 pass
 
 
+def widen() -> tuple[int, int]:
+    """Let this process have as many descriptors as the hard limit allows; returns the limits before, for narrow in a
+    child: programs are to find the limit that we were started with (select(2) fails above 1024)."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[0] != before[1]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+        _Handed.limit = _limit()
+    return before
+
+
+def narrow(before: tuple[int, int]) -> None:
+    """Take widen back."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write all of data; raises OSError."""
     view = memoryview(data)

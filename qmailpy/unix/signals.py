@@ -27,6 +27,11 @@ def default(number: int) -> None:
     _signal.signal(number, _signal.SIG_DFL)
 
 
+def is_ignored(number: int) -> bool:
+    """Whether a signal is ignored, as nohup(1) and a shell's & have it for the programs that they start."""
+    return bool(_signal.getsignal(number) == _signal.SIG_IGN)
+
+
 def catch(number: int, handler: Callable[[int, object], None]) -> None:
     """Call handler(number, frame) between two bytecodes after the signal; an exec forgets that."""
     _signal.signal(number, handler)
@@ -36,6 +41,27 @@ def catch(number: int, handler: Callable[[int, object], None]) -> None:
 def unblock(number: int) -> None:
     """Let a signal through that whoever started this process has blocked."""
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (number,))
+
+
+def number(name: str) -> int:
+    """The number of HUP, TERM and so on, on this machine."""
+    return int(getattr(_signal, "SIG" + name))
+
+
+def hold() -> set[int]:
+    """Block every signal, around a fork: none may find a handler of the parent's in the child. Returns the mask for
+    release."""
+    return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()))
+
+
+def release(mask: set[int]) -> None:
+    """Block what was blocked before hold, and let all else through."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+
+def send_pidfd(pidfd: int, number: int) -> None:
+    """Send a signal to the process of a pidfd, and to no other. Raises OSError."""
+    _signal.pidfd_send_signal(pidfd, number)
 
 
 def wake(fd: int) -> None:
