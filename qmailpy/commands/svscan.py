@@ -60,6 +60,7 @@ SEE ALSO
     supervise(8), svc(8), svstat(8), multilog(8), readproctitle(8), setuidgid(8), softlimit(8)
 """
 
+import errno
 import os
 import select
 import stat
@@ -84,6 +85,7 @@ LOG = b"/log"
 
 SERVICES = 1000  # at most, as in the original
 SCAN = 5  # seconds from one look into DIR to the next
+SOON = 1.1  # seconds; a process waits for its start for less
 RELIEF = 1  # seconds from one look at a pipe whose service may not wait to the next
 KILL = 7  # seconds that services have to stop
 DRAIN = 2  # seconds that a log has to read what is left, before it is told to stop; and then again, before it is killed
@@ -97,6 +99,7 @@ class Inside:
         self._entry = entry
         self._part = part  # LOG, or b"" for the service itself
         self._standard = standard
+        self._refused = False  # another had the directory at the last look
         self.supervised: Supervised | None = None
         self.tail: Tail | None = None
 
@@ -115,8 +118,14 @@ class Inside:
             place = servicedir.Place(self._entry.name + self._part, b"." + self._part, self._entry.folder)
             self.supervised = self._scanner.supervisor.add(place, standard, self._report, self._over)
         except Failed as e:
-            strerr.warn(PROGRAM, e.complaint, error=e)
+            # It may be a process that an svscan before this one has forked, and that is not yet what it is to be.
+            if e.errno == errno.EAGAIN and not self._refused:
+                self._scanner.look_again_soon()
+            else:
+                strerr.warn(PROGRAM, e.complaint, error=e)
+            self._refused = e.errno == errno.EAGAIN
             return
+        self._refused = False
         if self.supervised.taken_over and self.tail is not None:  # it writes to an svscan that is no more
             self.send(b"t")
 
@@ -253,6 +262,7 @@ class Scanner:
         self._keeper = Outside if separate else Inside
         self._kill_after = kill_after
         self._kill_at = 0.0  # monotonic; 0 before the end
+        self._next_scan = 0.0  # monotonic
         self._entries: list[Entry] = []
         self.supervisor = Supervisor(
             b"supervise",
@@ -269,7 +279,7 @@ class Scanner:
 
     def run(self) -> int:
         """Until a signal, and everything is down."""
-        next_scan = next_relief = time.monotonic()
+        next_relief = 0.0
         told = False
         while True:
             now = time.monotonic()
@@ -278,10 +288,10 @@ class Scanner:
                     return 0
                 until = now + 0.1
             else:
-                if now >= next_scan:
+                if now >= self._next_scan:
+                    self._next_scan = now + SCAN
                     self._scan()
-                    next_scan = now + SCAN
-                until = next_scan
+                until = self._next_scan
                 if any(entry.pipe and servicedir.may_discard(entry.folder) for entry in self._entries):
                     if now >= next_relief:
                         self._relieve()
@@ -291,6 +301,9 @@ class Scanner:
                     told = True
                     self._tell(b"READY=1")
             self.supervisor.step(until)
+
+    def look_again_soon(self) -> None:
+        self._next_scan = min(self._next_scan, time.monotonic() + SOON)
 
     def _tell(self, message: bytes) -> None:
         if self._address:

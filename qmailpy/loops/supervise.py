@@ -3,8 +3,9 @@
 What is decided is in supervision/service.py, what is on disk in the places that the caller opens. Here are the waiting,
 the forks, and the clock: monotonic, so that a clock that is set back stops nothing.
 
-A service is not started twice within a second, as in the original, which sleeps for that second. Here nobody sleeps:
-commands are obeyed and ends are seen at once, and only the next start waits.
+A service is not started twice within a second, as in the original, which sleeps for that second. Here it is the new
+process that sleeps, before it becomes the script: commands are obeyed and ends are seen at once. And there always is a
+process that has the service's descriptors: if supervise is killed, nothing is lost that is in a pipe.
 """
 
 import os
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
         def open_ok(self) -> None: ...
         def close(self) -> None: ...
+        def leave(self) -> None: ...
         def normally_down(self) -> bool: ...
         def has(self, script: bytes) -> bool: ...
         def take_commands(self) -> bytes: ...
@@ -65,6 +67,7 @@ class Supervised:
         "_pidfd",
         "_retry",
         "_ticks",
+        "_waiting",
         "early",
         "over",
         "place",
@@ -96,6 +99,7 @@ class Supervised:
         self._retry = -FOREVER  # when another fork may succeed
         self._pidfd = -1  # of a process that is not our child
         self._ticks = 0  # the same, where there are no pidfds: when it started
+        self._waiting = 0  # the pid of a process that will be the pending script, in time
 
 
 class Supervisor:
@@ -221,10 +225,13 @@ class Supervisor:
     def command(self, supervised: Supervised, letters: bytes) -> None:
         """Obey bytes of supervise/control, in order."""
         service = supervised.service
+        self._go_on(supervised)  # what waited may be running by now
         for at in range(len(letters)):
-            byte = letters[at : at + 1]
+            byte, pending = letters[at : at + 1], service.pending
             for name in service.command(byte):
                 self._signal(supervised, signals.number(name))
+            if service.pending != pending:
+                self._dismiss(supervised)
             if byte in ANNOUNCED:
                 self._announce(supervised)
             self._go_on(supervised)
@@ -269,6 +276,10 @@ class Supervisor:
             supervised = self._by_pid.get(pid)
             if supervised is None:
                 self._reaped(pid)
+            elif pid == supervised._waiting:  # somebody has killed it: another one waits
+                del self._by_pid[pid]
+                supervised._waiting = 0
+                self._go_on(supervised)
             elif os.WIFSIGNALED(status):
                 self._ended(supervised, KILLED, os.WTERMSIG(status))
             else:
@@ -278,8 +289,11 @@ class Supervisor:
         """Start what is pending, if its time has come."""
         service = supervised.service
         while service.pending:
-            if time.monotonic() < _due(supervised) or not self._start(supervised):
+            if not supervised._waiting and not self._fork_for(supervised, service.pending):
                 return
+            if time.monotonic() < _due(supervised):
+                return
+            self._started(supervised, service.pending)
         if service.over():
             self._announce(supervised)
             supervised.place.forget_child()
@@ -288,27 +302,45 @@ class Supervisor:
             self._services.remove(supervised)
             supervised.over()
 
-    def _start(self, supervised: Supervised) -> bool:
-        service, script = supervised.service, supervised.service.pending
-        if script == RUN and _power_of_ten(supervised.early):
-            supervised.report(supervised)
+    def _fork_for(self, supervised: Supervised, script: bytes) -> bool:
+        """Have a process that becomes script when its time has come. False: there can be none for a while."""
+        if time.monotonic() < supervised._retry:
+            return False
         try:
-            pid = self.fork(lambda: self._child(supervised, script))
+            supervised._waiting = self.fork(lambda: self._child(supervised, script))
         except OSError as e:
             strerr.warn(self._program, b"unable to fork for ", supervised.place.name, b", sleeping 60 seconds", error=e)
             supervised._retry = time.monotonic() + NO_FORK
             self._announce(supervised)
             return False
-        service.started(script, pid)
-        self._by_pid[pid] = supervised
+        self._by_pid[supervised._waiting] = supervised
+        return True
+
+    def _started(self, supervised: Supervised, script: bytes) -> None:
+        """The process that waits for its time need not wait any more."""
+        if script == RUN and _power_of_ten(supervised.early):
+            supervised.report(supervised)
+        pid, supervised._waiting = supervised._waiting, 0
+        supervised.service.started(script, pid)
         supervised._begin = time.monotonic()
         if script in (START, RUN):
             supervised._gate = supervised._begin + BETWEEN_STARTS
         self._changed(supervised, b"start", script, 0, pid)
-        return True
+
+    def _dismiss(self, supervised: Supervised) -> None:
+        """What waits to be started is not wanted any more."""
+        pid, supervised._waiting = supervised._waiting, 0
+        if pid:
+            del self._by_pid[pid]
+            os.kill(pid, signals.KILL)
 
     def _child(self, supervised: Supervised, script: bytes) -> object:
         place = supervised.place
+        delay = _due(supervised) - time.monotonic()
+        if delay > 0:
+            for each in self._services:
+                each.place.leave()
+            time.sleep(delay)
         os.fchdir(place.folder)
         pid = os.getpid()
         try:

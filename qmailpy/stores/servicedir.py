@@ -78,6 +78,11 @@ class Place:
                 os.close(fd)
         self.folder = self._lock = self.control = self._ok = -1
 
+    def leave(self) -> None:
+        """In a forked child that goes on for a while: nobody is to take it for supervise. The lock stays."""
+        for fd in (self._ok, self.control):
+            os.close(fd)
+
     def normally_down(self) -> bool:
         """Whether there is a file down. Raises Failed if nobody can tell."""
         with _Complaint(b"unable to stat %s/down" % self.name):
@@ -158,7 +163,9 @@ class Place:
     def last_line(self) -> bytes:
         """The last line in log/main/current, where the usual log/run has it; b"" if there is none."""
         try:
-            fd = os.open(b"log/main/current", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.folder)
+            # No link: the log's account, whose directory this is, may not choose what we read.
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(b"log/main/current", flags, dir_fd=self.folder)
         except OSError:
             return b""
         try:

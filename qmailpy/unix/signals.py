@@ -7,6 +7,7 @@ CHLD: int = _signal.SIGCHLD
 TERM: int = _signal.SIGTERM
 PIPE: int = _signal.SIGPIPE
 ALRM: int = _signal.SIGALRM
+KILL: int = _signal.SIGKILL
 HUP: int = _signal.SIGHUP
 INT: int = _signal.SIGINT
 XFSZ: int = _signal.SIGXFSZ

@@ -157,6 +157,15 @@ def test_the_last_line_of_a_log(folder: Path, current: bytes, line: bytes) -> No
     taken.close()
 
 
+def test_the_last_line_is_not_that_of_a_file_that_the_logs_account_has_linked_to(folder: Path) -> None:
+    taken = place(folder)
+    (folder / "log" / "main").mkdir(parents=True)
+    (folder / "secret").write_text("secret\n")
+    (folder / "log" / "main" / "current").symlink_to(folder / "secret")
+    assert taken.last_line() == b""
+    taken.close()
+
+
 @pytest.mark.parametrize("step", ["open", "write", "rename"])
 def test_a_status_that_cannot_be_written_leaves_the_old_one(
     folder: Path, step: str, monkeypatch: pytest.MonkeyPatch

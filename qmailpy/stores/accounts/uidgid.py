@@ -4,6 +4,7 @@ from qmailpy import strerr
 from qmailpy.stores.accounts import Refusal
 from qmailpy.unix import nss
 
+
 def find(account: bytes) -> tuple[int, int]:
     """(uid, gid) of account. Raises Refusal: it is unknown, or nobody can tell."""
     try:
