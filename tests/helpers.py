@@ -22,6 +22,7 @@ PACKAGES = {
     **dict.fromkeys(
         ("svscan", "supervise", "svc", "svok", "svstat", "softlimit", "setuidgid", "envdir"), "daemontools"
     ),
+    **dict.fromkeys(("multilog", "tai64n", "tai64nlocal"), "daemontools"),
     **dict.fromkeys(("envuidgid", "setlock", "fghack", "pgrphack", "readproctitle"), "daemontools"),
     "cdb": "tinycdb",
     "dovecot": "dovecot-core dovecot-pop3d",
