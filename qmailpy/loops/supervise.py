@@ -340,7 +340,7 @@ class Supervisor:
         if delay > 0:
             for each in self._services:
                 each.place.leave()
-            time.sleep(delay)
+            select.poll().poll(int(delay * 1000) + 1)
         os.fchdir(place.folder)
         pid = os.getpid()
         try:

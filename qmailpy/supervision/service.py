@@ -123,7 +123,7 @@ class Service:
 
 
 def failure(name: bytes, service: Service, early: int, last_line: bytes) -> bytes:
-    """What to say of a service that cannot be kept running; early as in loops.supervise, last_line of its log or b""."""
+    """What to say of a service that cannot be kept running: early is loops.supervise's, last_line its log's or b""."""
     if service.script == START:
         text = b"%s/start has failed, %s stays down" % (name, name)
     else:

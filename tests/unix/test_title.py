@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from qmailpy.unix import title
+from qmailpy.unix import processes, title
 from tests.helpers import ROOT
 
 SHOW = (
     "import sys; sys.path.insert(0, sys.argv[1])\n"
-    "from qmailpy.unix import title\n"
+    "from qmailpy.unix import processes, title\n"
     "import os\n"
     "title.Title(os.fsencode(sys.argv[-1])).show(b'n' * len(os.fsencode(sys.argv[-1])))\n"
     "print(flush=True)\n"
@@ -36,6 +36,9 @@ def test_another_argument_than_the_last_is_not_shown() -> None:
 
 
 def test_without_proc_there_is_no_title(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(title, "STAT", "/nowhere")
+    def nothing(pid: int | str) -> list[bytes]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(processes, "stat_fields", nothing)
     with pytest.raises(FileNotFoundError):
         title.Title(b"x")
