@@ -189,6 +189,7 @@ class _Multilog:
         self.continued: list[LogDir] = []  # where the line goes whose head was written
         self.one_by_one = [output.kind for output in self.script].count(b"e") > 1  # to print in the right order
         self.stop = False
+        self.paused = False  # since the last look into the window
         self.window: Window | None = None
         self.waiting = select.poll()
         self.signals, self.wake = os.pipe()
@@ -221,7 +222,7 @@ class _Multilog:
             if output.kind == b"e":
                 self.sinks[output] = _Printer()
             elif output.kind == b"/":
-                log = LogDir(output.name, output.size, output.number, output.processor, self.process, _pause)
+                log = LogDir(output.name, output.size, output.number, output.processor, self.process, self.pause)
                 self.sinks[output] = log
                 self.logs.append(log)
         try:
@@ -230,6 +231,10 @@ class _Multilog:
             self.window = Window(STDIN)
         except (ImportError, OSError):
             pass
+
+    def pause(self, complaint: bytes, error: OSError | None) -> None:
+        self.paused = True
+        _pause(complaint, error)
 
     def process(self, command: bytes, directory: int) -> int:
         return _process(command, directory, self.env)
@@ -265,9 +270,17 @@ class _Multilog:
         label = tai64n.label(time.time_ns()) + b" " if self.labelled else b""
         events, used = self.lines.feed(data, label, self.window is not None)
         self._handle(events)
-        if self.window is not None:
+        if self.window is not None and (not self.paused or self._is_still_there(data[:used])):
             self.window.take(used)
+        self.paused = False
         return True
+
+    def _is_still_there(self, data: bytes) -> bool:
+        """Whether what was written is still what waits: svscan may have thrown lines away meanwhile (log/discard)."""
+        try:
+            return self.window is not None and self.window.look(len(data)) == data
+        except OSError:
+            return False
 
     def _read(self) -> bytes:
         """What waits, but no more than the rest of a line if this is to end. Raises OSError."""

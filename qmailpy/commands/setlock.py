@@ -57,7 +57,7 @@ def main(argv: list[bytes], env: Env) -> int | Exec:
     file, *program = words
     what = b"open"
     try:
-        fd = locks.open_append(file)
+        fd = fds.open_append(file)
         what = b"lock"
         locks.lock(fd, wait)
     except OSError as e:

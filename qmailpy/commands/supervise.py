@@ -47,6 +47,8 @@ SECURITY
 BUGS
     A status of daemontools-encore has two bytes more; here the state is told from child.
 
+    Of notify at most 8 run for a service at a time; what comes beyond is not told.
+
     The exit code 100 of run does not keep the service down, as it does with daemontools-encore.
 
 SEE ALSO
@@ -55,6 +57,7 @@ SEE ALSO
 
 from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
+from qmailpy.loops.messages import Messages
 from qmailpy.loops.supervise import FOREVER, Supervised, Supervisor
 from qmailpy.stores.safeio import Failed
 from qmailpy.stores.servicedir import Place
@@ -64,22 +67,23 @@ PROGRAM = b"supervise"
 USAGE = b"supervise dir"
 
 
-def _report(supervised: Supervised) -> None:
-    strerr.warn(PROGRAM, failure(supervised.place.name, supervised.service, supervised.early, b""))
-
-
 def main(argv: list[bytes], env: Env) -> int:
     if len(argv) != 2:
         return strerr.usage(PROGRAM, USAGE)
+    messages = Messages(PROGRAM)
+
+    def report(supervised: Supervised) -> None:
+        messages.warn(failure(supervised.place.name, supervised.service, supervised.early, b""))
+
     supervisor = Supervisor(
-        PROGRAM,
+        messages,
         spawn=lambda child: chain.spawn(child, env, "supervise"),  # type: ignore[arg-type]
         become=lambda script, shown: Exec(script, env, who=PROGRAM, complaint=b"fatal: unable to start", shown=shown),
         reaped=lambda pid: None,
         caught=lambda number: None,
     )
     try:
-        supervised = supervisor.add(Place(argv[1], argv[1]), (), _report, lambda: None)
+        supervised = supervisor.add(Place(argv[1], argv[1]), (), report, lambda: None)
     except Failed as e:
         return strerr.fail(strerr.LATER, PROGRAM, e.complaint, error=e)
     while not supervised.service.over():

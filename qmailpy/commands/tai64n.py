@@ -27,7 +27,6 @@ from qmailpy import strerr
 from qmailpy.chain import Env, Exec
 from qmailpy.formats import tai64n
 from qmailpy.loops.relay import copy
-from qmailpy.supervision.multilog import labels
 
 
 class _Stamper:
@@ -42,7 +41,7 @@ class _Stamper:
         label = tai64n.label(time.time_ns()) + b" "
         first = b"" if self._within else label
         self._within = not block.endswith(b"\n")
-        return labels(block, first, label)
+        return tai64n.labels(block, first, label)
 
 
 def main(argv: list[bytes], env: Env) -> int | Exec:

@@ -25,3 +25,8 @@ def unpack(packed: bytes) -> int:
 def label(ns: int) -> bytes:
     """@ and 24 hexadecimal digits, in lower case."""
     return b"@" + pack(ns).hex().encode()
+
+
+def labels(text: bytes, first: bytes, label: bytes) -> bytes:
+    """text, not empty, with first before it and label before each line that begins in it."""
+    return first + text[:-1].replace(b"\n", b"\n" + label) + text[-1:]

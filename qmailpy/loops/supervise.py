@@ -13,8 +13,8 @@ import select
 import time
 from _collections_abc import Callable
 
-from qmailpy import strerr
 from qmailpy.formats.svstatus import DOWN, ONCE, UP, Child, Status
+from qmailpy.loops.messages import Messages
 from qmailpy.supervision.service import ANNOUNCED, FINISH, KILLED, RUN, START, Service
 from qmailpy.unix import fds, processes, signals
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
         def open_ok(self) -> None: ...
         def close(self) -> None: ...
-        def leave(self) -> None: ...
+        def leave(self, lock: bool) -> None: ...
         def normally_down(self) -> bool: ...
         def has(self, script: bytes) -> bool: ...
         def take_commands(self) -> bytes: ...
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 BETWEEN_STARTS = 1.0  # seconds, from one start of a service to the next
 NO_FORK = 60.0  # seconds to wait after a fork has failed
+NOTIFYING = 8  # processes that may tell of one service at a time
 WITHOUT_PIDFD = 1.0  # seconds from one look at a process that is not our child to the next
 
 FOREVER = float("inf")
@@ -113,7 +114,7 @@ class Supervisor:
 
     def __init__(
         self,
-        program: bytes,
+        messages: Messages,
         spawn: Callable[[Callable[[], object]], int],
         become: Callable[[list[bytes], bytes], object],
         reaped: Callable[[int], None],
@@ -121,7 +122,7 @@ class Supervisor:
         listen: tuple[int, ...] = (),
         session: bool = False,
     ) -> None:
-        self._program = program
+        self._messages = messages
         self._spawn = spawn
         self._become = become
         self._reaped = reaped
@@ -130,9 +131,11 @@ class Supervisor:
         self._boot = processes.boot()
         self._services: list[Supervised] = []
         self._by_pid: dict[int, Supervised] = {}
+        self._notifying: dict[int, Supervised] = {}
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._limits = fds.widen()
+        signals.ignore(signals.PIPE)
         woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.watch(woken, lambda: self._wake(woken))
         signals.wake(self._waker)
@@ -155,11 +158,13 @@ class Supervisor:
 
         def alone() -> object:
             signals.forget_handlers()
+            signals.default(signals.PIPE)
             signals.release(mask)
             if self._session:
                 os.setsid()
-            fds.narrow(self._limits)
-            return child()
+            step = child()
+            fds.narrow(self._limits)  # at last: what is open may be more than the limit lets anybody open
+            return step
 
         try:
             return self._spawn(alone)
@@ -274,6 +279,8 @@ class Supervisor:
             if pid == 0:
                 return
             supervised = self._by_pid.get(pid)
+            if self._notifying.pop(pid, None) is not None:
+                continue
             if supervised is None:
                 self._reaped(pid)
             elif pid == supervised._waiting:  # somebody has killed it: another one waits
@@ -309,7 +316,7 @@ class Supervisor:
         try:
             supervised._waiting = self.fork(lambda: self._child(supervised, script))
         except OSError as e:
-            strerr.warn(self._program, b"unable to fork for ", supervised.place.name, b", sleeping 60 seconds", error=e)
+            self._messages.warn(b"unable to fork for ", supervised.place.name, b", sleeping 60 seconds", error=e)
             supervised._retry = time.monotonic() + NO_FORK
             self._announce(supervised)
             return False
@@ -339,14 +346,14 @@ class Supervisor:
         delay = _due(supervised) - time.monotonic()
         if delay > 0:
             for each in self._services:
-                each.place.leave()
+                each.place.leave(lock=each is not supervised)
             select.poll().poll(int(delay * 1000) + 1)
         os.fchdir(place.folder)
         pid = os.getpid()
         try:
             place.write_child(Child(script, pid, processes.started(pid), self._boot))
         except OSError as e:  # no reason not to start it
-            strerr.warn(self._program, b"unable to write ", place.name, b"/supervise/child", error=e)
+            self._messages.warn(b"unable to write ", place.name, b"/supervise/child", error=e)
         for fd, target in supervised.standard:
             fds.copy(fd, target)
         arguments = supervised.service.finish_arguments() if script == FINISH else []
@@ -383,10 +390,13 @@ class Supervisor:
             argv = [b"./notify", script, what, b"%d" % pid, b"%d" % code]
             return self._become(argv, supervised.place.name + b"/notify")
 
+        if list(self._notifying.values()).count(supervised) >= NOTIFYING:
+            self._messages.warn(supervised.place.name, b"/notify does not end: not told of ", script, b" ", what)
+            return
         try:
-            self.fork(child)
+            self._notifying[self.fork(child)] = supervised
         except OSError as e:
-            strerr.warn(self._program, b"unable to fork for ", supervised.place.name, b"/notify", error=e)
+            self._messages.warn(b"unable to fork for ", supervised.place.name, b"/notify", error=e)
 
     def _announce(self, supervised: Supervised) -> None:
         service = supervised.service
@@ -394,7 +404,7 @@ class Supervisor:
             supervised.place.write_status(Status(supervised.when, service.pid, service.paused, service.want))
         except OSError as e:
             complaint: bytes = getattr(e, "complaint", b"unable to write status")
-            strerr.warn(self._program, complaint, error=e)
+            self._messages.warn(complaint, error=e)
 
     def _signal(self, supervised: Supervised, number: int) -> None:
         try:

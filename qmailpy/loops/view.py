@@ -3,22 +3,22 @@
 import os
 
 from qmailpy.formats.visible import visible
-from qmailpy.unix import fds
+from qmailpy.loops.messages import Messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COLOURS = (b"36", b"33", b"32", b"35", b"34", b"31")  # SGR codes, in turn
-LONGEST = 8192  # bytes; a longer line is shown in parts
+LONGEST = 1024  # bytes; a longer line is shown in parts. In the notation of cat -v it may be four times as long
 BLOCK = 65536  # bytes
 
 
 class Screen:
     """Where the lines go: a descriptor, with colours if it is a terminal and env has nothing against them."""
 
-    def __init__(self, fd: int, env: "Mapping[bytes, bytes]") -> None:
-        self._fd = fd
+    def __init__(self, program: bytes, fd: int, env: "Mapping[bytes, bytes]") -> None:
+        self._messages = Messages(program, fd)
         self._coloured = os.isatty(fd) and not env.get(b"NO_COLOR") and env.get(b"TERM") != b"dumb"
         self._names: list[bytes] = []
 
@@ -27,15 +27,12 @@ class Screen:
         if name not in self._names:
             self._names.append(name)
 
-    def show(self, name: bytes, lines: list[bytes]) -> None:
+    def show(self, name: bytes, line: bytes) -> None:
         """Without what could play tricks on a terminal."""
         head = name.ljust(max(map(len, self._names))) + b" | "
         if self._coloured:
             head = b"\033[%sm%s\033[0m" % (COLOURS[self._names.index(name) % len(COLOURS)], head)
-        try:
-            fds.write_all(self._fd, b"".join([head + visible(line.rstrip(b"\r")) + b"\n" for line in lines]))
-        except OSError:  # nobody looks: no reason to stop the services
-            pass
+        self._messages.show(head + visible(line.rstrip(b"\r")) + b"\n")
 
 
 class Tail:
@@ -44,6 +41,7 @@ class Tail:
     __slots__ = ("_name", "_rest", "_screen", "last", "reading", "writing")
 
     def __init__(self, screen: Screen, name: bytes) -> None:
+        """Raises OSError."""
         self.reading, self.writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.reading, False)
         self.last = self._rest = b""
@@ -57,9 +55,17 @@ class Tail:
         except BlockingIOError:
             return
         *lines, self._rest = (self._rest + block).split(b"\n")
-        if len(self._rest) > LONGEST:
-            lines.append(self._rest)
-            self._rest = b""
-        if lines:
-            self.last = lines[-1]
-            self._screen.show(self._name, lines)
+        for line in lines:
+            self._show(line)
+        while len(self._rest) > LONGEST:
+            self._show(self._rest[:LONGEST])
+            self._rest = self._rest[LONGEST:]
+
+    def _show(self, line: bytes) -> None:
+        self.last = line[:LONGEST]
+        for at in range(0, max(1, len(line)), LONGEST):
+            self._screen.show(self._name, line[at : at + LONGEST])
+
+    def close(self) -> None:
+        os.close(self.reading)
+        os.close(self.writing)

@@ -18,7 +18,7 @@ from _collections_abc import Callable
 
 from qmailpy.formats import tai64n
 from qmailpy.stores.safeio import Failed
-from qmailpy.unix import locks
+from qmailpy.unix import fds, locks
 
 MARGIN = 2000  # bytes: a file is full at the first end of a line that is no further from its size
 
@@ -78,7 +78,7 @@ class LogDir:
         found = self._stat(b"current")
         if found is not None and found.st_mode & DONE:
             try:
-                self._current = locks.open_append(b"current", self._fd)
+                self._current = fds.open_append(b"current", self._fd)
             except OSError as e:
                 raise Failed(b"unable to append to " + self._path(b"current"), e)
             self._open_for_writing()
@@ -99,7 +99,7 @@ class LogDir:
         except OSError as e:
             raise Failed(b"unable to write to " + self._path(b"state"), e)
         try:
-            self._current = locks.open_append(b"current", self._fd)
+            self._current = fds.open_append(b"current", self._fd)
         except OSError as e:
             raise Failed(b"unable to write to " + self._path(b"current"), e)
         self._open_for_writing()
@@ -180,7 +180,7 @@ class LogDir:
             src_dir_fd=self._fd,
             dst_dir_fd=self._fd,
         )
-        self._current = self._insist(b"unable to create " + current, locks.open_append, b"current", self._fd)
+        self._current = self._insist(b"unable to create " + current, fds.open_append, b"current", self._fd)
         self.bytes = 0
         self._insist(b"unable to set mode of " + current, os.fchmod, self._current, WRITTEN)
         self._insist(b"unable to set mode of " + previous, os.chmod, b"previous", FINISHED, dir_fd=self._fd)
@@ -193,11 +193,11 @@ class LogDir:
         while not self._processed(command):
             self._pause(b"processor failed in " + self.name, None)
         processed, newstate = self._path(b"processed"), self._path(b"newstate")
-        fd = self._insist(b"unable to create " + processed, locks.open_append, b"processed", self._fd)
+        fd = self._insist(b"unable to create " + processed, fds.open_append, b"processed", self._fd)
         self._insist(b"unable to write %s to disk" % processed, os.fsync, fd)
         self._insist(b"unable to set mode of " + processed, os.fchmod, fd, FINISHED)
         os.close(fd)
-        fd = self._insist(b"unable to create " + newstate, locks.open_append, b"newstate", self._fd)
+        fd = self._insist(b"unable to create " + newstate, fds.open_append, b"newstate", self._fd)
         self._insist(b"unable to write %s to disk" % newstate, os.fsync, fd)
         os.close(fd)
         self._insist(b"unable to remove " + self._path(b"previous"), os.unlink, b"previous", dir_fd=self._fd)

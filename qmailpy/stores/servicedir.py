@@ -11,6 +11,8 @@ import errno
 import fcntl
 import os
 import stat
+import sys
+import termios
 
 from qmailpy.formats import svstatus
 from qmailpy.formats.svstatus import Child, Status
@@ -23,6 +25,7 @@ LOG_PIPE = b"supervise/logpipe"
 SMALL = 4096  # bytes; no file of supervise/ is longer
 LARGEST_PIPE = 1 << 20  # bytes, pipe-max-size of proc(5) as Linux sets it
 MODEST_PIPE = 1 << 18  # bytes; of more, an unprivileged user's 64 MB for pipes would not last for many services
+LOOKED_AT = 65536  # bytes; multilog looks at no more before it takes them
 TAIL = 2048  # bytes at the end of a log in which its last line is looked for
 
 
@@ -50,7 +53,7 @@ class Place:
         with _Complaint(b"unable to chdir to " + self.name):
             self.folder = open_folder(path, parent)
         try:
-            os.mkdir(b"supervise", 0o700, dir_fd=self.folder)
+            _make_folder(self.folder)
         except OSError:  # whatever it means, the lock will tell
             pass
         with _Complaint(b"unable to acquire %s/supervise/lock" % self.name):
@@ -78,9 +81,10 @@ class Place:
                 os.close(fd)
         self.folder = self._lock = self.control = self._ok = -1
 
-    def leave(self) -> None:
-        """In a forked child that goes on for a while: nobody is to take it for supervise. The lock stays."""
-        for fd in (self._ok, self.control):
+    def leave(self, lock: bool) -> None:
+        """In a forked child that goes on for a while: nobody is to take it for supervise. lock: also the lock, which
+        stays with the child that is to be the service."""
+        for fd in (self._ok, self.control, *((self._lock,) if lock else ())):
             os.close(fd)
 
     def normally_down(self) -> bool:
@@ -198,6 +202,17 @@ def open_folder(path: bytes, parent: int | None = None) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
 
 
+def _make_folder(folder: int) -> None:
+    """Have supervise/, which may be a link to a place that is empty after each boot. Raises OSError."""
+    try:
+        os.mkdir(b"supervise", 0o700, dir_fd=folder)
+    except FileExistsError:
+        try:
+            os.mkdir(os.readlink(b"supervise", dir_fd=folder), 0o700, dir_fd=folder)
+        except OSError:  # it is no link, or leads to something
+            pass
+
+
 def _open_fifo(path: bytes, flags: int, folder: int) -> int:
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):  # it would be readable for ever
@@ -210,13 +225,17 @@ def open_log_pipe(folder: int) -> tuple[int, int]:
     """Both ends of the pipe between the service in folder and its log, made if it is missing. Raises OSError.
 
     Whoever supervises both keeps both ends, so that neither's death loses what is in the pipe."""
-    for make, path, mode in ((os.mkdir, b"supervise", 0o700), (os.mkfifo, LOG_PIPE, 0o600)):
-        try:
-            make(path, mode, dir_fd=folder)
-        except FileExistsError:
-            pass
+    _make_folder(folder)
+    try:
+        os.mkfifo(LOG_PIPE, 0o600, dir_fd=folder)
+    except FileExistsError:
+        pass
     reading = _open_fifo(LOG_PIPE, os.O_RDONLY, folder)
-    writing = _open_fifo(LOG_PIPE, os.O_WRONLY, folder)
+    try:
+        writing = _open_fifo(LOG_PIPE, os.O_WRONLY, folder)
+    except OSError:
+        os.close(reading)
+        raise
     for fd in (reading, writing):
         os.set_blocking(fd, True)
     try:
@@ -235,12 +254,29 @@ def may_discard(folder: int) -> bool:
     return True
 
 
+def unread(reading: int) -> int:
+    """How many bytes are in a pipe. Raises OSError."""
+    return int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def relieve(folder: int) -> int:
-    """Throw away the older half of what is in the log pipe of folder; returns how many bytes. Raises OSError.
+    """Throw away the older half of what is in the log pipe of folder, up to the end of a line; returns how many bytes.
+    A log may have looked at the first LOOKED_AT of them, and wait to take them: of a small pipe nothing is thrown away.
+    Raises OSError.
 
     By a descriptor of its own: the one that the log has may not become non-blocking."""
     fd = _open_fifo(LOG_PIPE, os.O_RDONLY, folder)
     try:
-        return len(os.read(fd, fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) // 2))
+        half = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) // 2
+        if half < LOOKED_AT:
+            return 0
+        last = os.read(fd, half)
+        size = len(last)
+        while last and not last.endswith(b"\n") and size < half + LOOKED_AT // 2:
+            last = os.read(fd, 1)
+            size += len(last)
+        return size
+    except BlockingIOError:
+        return 0
     finally:
         os.close(fd)

@@ -18,7 +18,7 @@ another; as the last character it matches the rest. Only the first 1000 bytes of
 
 from _collections_abc import Callable
 
-from qmailpy.formats import numbers
+from qmailpy.formats import numbers, tai64n
 
 HEAD = 1000  # bytes of a line that decide
 WINDOW = 500  # bytes: a line longer than HEAD fills at least one such piece of a block without a newline
@@ -183,11 +183,6 @@ def chooser(patterns: list[tuple[bytes, bytes]]) -> Choose:
     return choose
 
 
-def labels(text: bytes, first: bytes, label: bytes) -> bytes:
-    """text, not empty, with first before it and label before each line that begins in it."""
-    return first + text[:-1].replace(b"\n", b"\n" + label) + text[-1:]
-
-
 LINES, HEAD_OF_LINE, REST_OF_LINE = range(3)
 
 Events = list[tuple[int, bytes]]
@@ -253,7 +248,7 @@ class Lines:
 
     def _with_label(self, text: bytes, label: bytes) -> bytes:
         if self._labelled:
-            text = labels(text, self._begun or self._label or label, label)
+            text = tai64n.labels(text, self._begun or self._label or label, label)
         elif self._begun:
             text = self._begun + text
         self._begun = self._label = b""

@@ -63,6 +63,8 @@ class Service:
         self.paused = False
         if script in (RUN, FINISH):
             self.begun = self.dirty = True
+        elif script == STOP:
+            self.dirty = False
 
     def command(self, byte: bytes) -> list[str]:
         """Obey one byte of supervise/control; returns the signals to send to pid, in order. Unknown bytes: nothing."""
@@ -108,9 +110,9 @@ class Service:
             self._begin()
             return
         self.begun = False
-        if self.dirty and self.has(STOP):
+        self.dirty = self.dirty and self.has(STOP)
+        if self.dirty:
             self.pending = STOP
-        self.dirty = False
 
     def _begin(self) -> None:
         if not self.begun and self.has(START):

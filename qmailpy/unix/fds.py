@@ -104,6 +104,12 @@ def close_others(*kept: int) -> None:
                 pass
 
 
+def open_append(path: bytes, dir_fd: int | None = None) -> int:
+    """A descriptor for appending to path, which is created if it is missing, for its owner alone (open_append of the
+    originals). Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+
+
 def widen() -> tuple[int, int]:
     """Let this process have as many descriptors as the hard limit allows; returns the limits before, for narrow in a
     child: programs are to find the limit that we were started with (select(2) fails above 1024)."""

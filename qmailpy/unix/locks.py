@@ -7,11 +7,7 @@ those in children.
 import fcntl
 import os
 
-
-def open_append(path: bytes, dir_fd: int | None = None) -> int:
-    """A descriptor for appending to path, which is created if it is missing, for its owner alone (open_append of the
-    originals). Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+from qmailpy.unix import fds
 
 
 def lock(fd: int, wait: bool) -> None:
@@ -21,7 +17,7 @@ def lock(fd: int, wait: bool) -> None:
 
 def acquire(path: bytes, dir_fd: int | None = None) -> int:
     """A locked descriptor for path, at once or never. Raises OSError."""
-    fd = open_append(path, dir_fd)
+    fd = fds.open_append(path, dir_fd)
     try:
         lock(fd, wait=False)
     except OSError:

@@ -32,6 +32,10 @@ class Scan:
         name, *own = SVSCANS[which]
         self.argv = [str(BIN / "svscan") if name == "ours" else needs("svscan"), *own, *options, str(folder)]
         self.env = environment(**env)
+        if name != "ours":  # it starts the first supervise on PATH
+            (folder.parent / "theirs").mkdir()
+            (folder.parent / "theirs" / "supervise").symlink_to(needs("supervise"))
+            self.env["PATH"] = f"{folder.parent}/theirs:{self.env['PATH']}"
         folder.mkdir(exist_ok=True)
 
     def service(self, name: str, run: str, log: str = "") -> Path:

@@ -171,10 +171,10 @@ def test_a_directory_that_another_supervise_has_is_tried_again(tmp_path: Path) -
 @OURS
 def test_services_find_the_limits_and_signals_that_svscan_found(which: str, tmp_path: Path) -> None:
     scan = Scan(tmp_path / "service", which)
-    scan.service("a", "exec sh -c 'ulimit -n >limit; grep ^Sig /proc/self/status >signals; exec sleep 1000'")
+    scan.service("a", "exec sh -c 'ulimit -n >limit; grep ^Sig /proc/self/status >new; mv new signals; exec sleep 1000'")
     scan.argv = ["sh", "-c", 'ulimit -Sn 200; exec "$@"', "sh", *scan.argv]
     with scan:
-        assert eventually(lambda: len(lines(scan.folder / "a" / "signals")) > 3)
+        assert eventually(lambda: (scan.folder / "a" / "signals").exists())
     assert lines(scan.folder / "a" / "limit") == ["200"]
     masks = dict(line.split(":\t") for line in lines(scan.folder / "a" / "signals"))
     assert int(masks["SigBlk"], 16) == 0
@@ -278,6 +278,113 @@ def test_services_go_on_without_svscan_and_the_next_one_takes_them_over(
     # A shell that is killed takes with it the line that it has read; all others are there.
     assert len(set(numbers)) >= max(numbers) - 1
     assert not any(alive(pid) for pid in before if pid)
+
+
+def test_a_log_that_is_slow_has_time_to_read_everything(tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", options=["-k", "2"])
+    slow = "exec 2>&1; while read line; do echo $line >>all; sleep 0.05; done"
+    scan.service("a", f"i=0; while [ $i -lt 80 ]; do i=$((i+1)); echo $i; done; touch ready; {SLEEP}", slow)
+    with scan:
+        assert eventually(lambda: (scan.folder / "a" / "ready").exists())
+        assert scan.stop() == 0
+    assert lines(scan.folder / "a" / "log" / "all") == [str(number) for number in range(1, 81)]
+
+
+def test_a_log_that_reads_nothing_is_ended_and_what_it_has_left_is_said(tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", options=["-k", "1"])
+    scan.service("a", f"echo hello; touch ready; {SLEEP}", f"trap '' TERM; touch ready; {SLEEP}")
+    with scan:
+        assert eventually(lambda: all((scan.folder / name / "ready").exists() for name in ("a", "a/log")))
+        assert scan.stop() == 0
+        scan.line("svscan: warning: a/log has not read 6 bytes: they are lost")
+
+
+def test_a_service_that_another_supervise_has_is_not_called_down(tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service")
+    scan.service("a", SLEEP)
+    with subprocess.Popen([needs("supervise"), scan.folder / "a"], start_new_session=True) as other:
+        assert scan.up("a")
+        with scan:
+            scan.line("svscan: warning: unable to acquire a/supervise/lock: temporary failure")
+            assert scan.stop() == 111
+            scan.line("svscan: warning: unable to stop a: another supervise has it")
+        os.killpg(other.pid, signal.SIGKILL)
+
+
+def test_a_supervise_that_is_not_ready_yet_is_told_when_it_is(tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    script(slow / "supervise", f'#!/bin/sh\ntouch started; sleep 0.5; exec {needs("supervise")} "$@"\n')
+    scan = Scan(tmp_path / "service", "ours -s", ["-k", "0"], PATH=f"{slow}:{environment()['PATH']}")
+    scan.service("a", SLEEP)
+    with scan:
+        assert eventually(lambda: (scan.folder / "started").exists())
+        assert scan.stop() == 0
+        assert scan.status("a").pid == 0
+
+
+def test_under_a_small_soft_limit_services_are_taken_over_all_the_same(tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service")
+    for number in range(12):
+        scan.service(f"s{number}", f"echo >>starts; {SLEEP}", f"echo >>starts; {SLEEP}")
+    names = [f"s{number}{log}" for number in range(12) for log in ("", "/log")]
+    scan.argv = ["sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", *scan.argv]
+    with scan:
+        assert scan.up(*names)
+        assert b"unable to write" not in scan.log.text
+        os.kill(scan.process.pid, signal.SIGKILL)
+        scan.process.wait(TIMEOUT)
+        scan.start()
+        assert eventually(lambda: run([needs("svok"), scan.folder / "s9" / "log"]).returncode == 0)
+        scan.svc("t", "s0")
+        assert eventually(lambda: len(lines(scan.folder / "s0" / "starts")) == 2)
+        assert [len(lines(scan.folder / name / "starts")) for name in names[1:]] == [1] * 23
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]], ids=["plain", "view"])
+def test_a_reader_of_its_messages_that_dies_or_stops_is_nobodys_end(options: list[str], tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", options=options)
+    scan.service("noisy", "exec yes")
+    scan.service("bad", "exit 1")
+    scan.service("a", SLEEP)
+    reading, writing = os.pipe()
+    process = subprocess.Popen(scan.argv, env=scan.env, stdout=writing, stderr=writing, start_new_session=True)
+    os.close(writing)
+    try:
+        assert scan.up("a")
+        for _ in range(2):  # nobody reads; and then there is nobody
+            pid = scan.status("a").pid
+            scan.svc("k", "a")
+            assert eventually(lambda pid=pid: scan.status("a").pid not in (0, pid))  # type: ignore[misc]
+            if reading >= 0:
+                os.close(reading)
+                reading = -1
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_without_descriptors_for_a_view_services_wait_for_the_next_look(tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", options=["-v"])
+    for number in range(8):
+        scan.service(f"s{number}", SLEEP)
+    scan.argv = ["sh", "-c", 'ulimit -n 38; exec "$@"', "sh", *scan.argv]
+    with scan:
+        scan.line("svscan: warning: unable to .*: process cannot open more files")
+        assert scan.up("s0")
+        assert scan.stop() == 0
+
+
+@OURS
+def test_supervise_may_be_a_link_to_a_place_that_is_empty_after_a_boot(which: str, tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", which)
+    folder = scan.service("a", "echo x; exec sleep 1000", CAT)
+    for path, place in ((folder, "a"), (folder / "log", "a-log")):
+        (path / "supervise").symlink_to(tmp_path / place)
+    with scan:
+        assert scan.up("a", "a/log")
+        assert eventually(lambda: lines(folder / "log" / "all") == ["x"])
 
 
 # What it says

@@ -41,5 +41,5 @@ def test_a_lock_is_held_while_a_child_has_the_descriptor(tmp_path: Path) -> None
 
 
 def test_a_new_lock_file_is_its_owners_alone(tmp_path: Path) -> None:
-    os.close(locks.open_append(bytes(tmp_path / "lock")))
+    os.close(locks.acquire(bytes(tmp_path / "lock")))
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
