@@ -58,26 +58,27 @@ class Chain(NamedTuple):
     start: Start
 
 
+def tcpserver_of(argv: list[str], home: Home, env: dict[str, str]) -> Server:
+    """A tcpserver that prints its port. Raises Trouble."""
+    log = home.work / "tcpserver.log"
+    with open(log, "wb") as stderr:
+        process = subprocess.Popen(
+            argv, env=env, cwd=home.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
+        )
+    assert process.stdout is not None
+    with process.stdout:
+        port = process.stdout.readline()
+    if not port.strip().isdigit():
+        process.kill()
+        process.wait()
+        raise load.Trouble(log.read_text(errors="replace").strip() or "tcpserver printed no port")
+    return Server(process, int(port))
+
+
 def tcpserver_chain(tcpserver: str, popup: str, checker: str, pop3d: str) -> Start:
     def start(home: Home, maildir: str) -> Server:
-        log = home.work / "tcpserver.log"
-        with open(log, "wb") as stderr:
-            process = subprocess.Popen(
-                [tcpserver, *OPTIONS, popup, "bench.example", checker, pop3d, maildir],
-                env=environment(CHECKPASSWORD_FILE=str(home.passwords)),
-                cwd=home.path,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-        assert process.stdout is not None
-        with process.stdout:
-            port = process.stdout.readline()
-        if not port.strip().isdigit():
-            process.kill()
-            process.wait()
-            raise load.Trouble(log.read_text(errors="replace").strip() or "tcpserver printed no port")
-        return Server(process, int(port))
+        argv = [tcpserver, *OPTIONS, popup, "bench.example", checker, pop3d, maildir]
+        return tcpserver_of(argv, home, environment(CHECKPASSWORD_FILE=str(home.passwords)))
 
     return start
 

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 LINE = b"\r\n"  # what a reply of one line ends with
@@ -102,22 +103,33 @@ def session(port: int, buffer: bytearray, requests: Conversation) -> None:
     sock.close()
 
 
-def _work(port: int, requests: Conversation, seconds: float) -> bytes:
+def silent(port: int, buffer: bytearray, requests: Conversation) -> None:
+    """A session with a server that says nothing and ends the connection."""
+    sock = connect(port)
+    if sock.recv_into(buffer):
+        raise Trouble(bytes(buffer[:200]).decode("ascii", "replace").strip())
+    sock.close()
+
+
+Session = Callable[[int, bytearray, Conversation], None]
+
+
+def _work(port: int, requests: Conversation, seconds: float, one: Session) -> bytes:
     """The life of a worker: sessions, seconds and seconds of CPU, as text."""
     gc.disable()
     buffer = bytearray(BUFFER)
     count, cpu, start = 0, time.process_time(), time.monotonic()
     end = start + seconds
     while True:
-        session(port, buffer, requests)
+        one(port, buffer, requests)
         count += 1
         now = time.monotonic()
         if now >= end:
             return b"%d %f %f\n" % (count, now - start, time.process_time() - cpu)
 
 
-def run(port: int, requests: Conversation, connections: int, seconds: float) -> Load:
-    """Keep connections busy for so many seconds. Raises Trouble."""
+def run(port: int, requests: Conversation, connections: int, seconds: float, one: Session = session) -> Load:
+    """Keep connections busy for so many seconds, each with one session after the other. Raises Trouble."""
     results, report = os.pipe()
     gate, opener = os.pipe()
     workers = []
@@ -130,7 +142,7 @@ def run(port: int, requests: Conversation, connections: int, seconds: float) -> 
             signal.alarm(int(seconds) + PATIENCE)
             os.close(opener)
             os.read(gate, 1)
-            text = _work(port, requests, seconds)
+            text = _work(port, requests, seconds, one)
         except (OSError, Trouble) as e:
             text = b"! %s\n" % str(e).replace("\n", " ").encode()
         finally:

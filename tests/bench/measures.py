@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmailpy import registry
-from tests.bench import load, processes, table
+from tests.bench import load, logs, processes, supervision, table
 from tests.bench.chains import BIN, Chain, Server, debian, environment
 from tests.bench.home import MAILDIRS, PASSWORD, USER, Home, message
 
@@ -164,8 +164,9 @@ def memory(bench: Bench) -> None:
     table.show("memory (PSS) of an idle session", "MB", values, bench.base)
 
 
-# What commands with a peer or without a usage message are started with: nobody listens on port 1.
+# What commands with a peer or without a usage message are started with: nobody listens on port 1, nothing is scanned.
 ARGUMENTS = {
+    "svscan": ["/nonexistent"],
     "mconnect": ["127.0.0.1", "1"],
     "tcpcat": ["127.0.0.1", "1"],
     **{name: ["127.0.0.1"] for name in ("date@", "finger@", "http@", "who@")},
@@ -230,4 +231,6 @@ def _compile(program: str, source: Path, target: Path) -> float:
     return seconds
 
 
-MEASURES = (generator, sessions, messages, large, maildir, memory, start, rules)
+SUPERVISION = (supervision.restart, supervision.down, supervision.supervisors, supervision.loaders)
+
+MEASURES = (generator, sessions, messages, large, maildir, memory, start, rules, logs.logs, *SUPERVISION)

@@ -37,11 +37,12 @@ def cpu(pid: int) -> float:
     return total / TICKS
 
 
+def pss_of(pid: int) -> int:
+    """Bytes of memory of one process; a page in several processes counts in parts."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
 def pss(pid: int) -> int:
-    """Bytes of memory of pid and its descendants; a page in several processes counts in parts."""
-    total = 0
-    for member in family(pid):
-        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    return total
+    """The same of pid and its descendants."""
+    return sum(map(pss_of, family(pid)))
