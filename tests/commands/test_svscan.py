@@ -171,7 +171,7 @@ def test_a_directory_that_another_supervise_has_is_tried_again(tmp_path: Path) -
 @OURS
 def test_services_find_the_limits_and_signals_that_svscan_found(which: str, tmp_path: Path) -> None:
     scan = Scan(tmp_path / "service", which)
-    scan.service("a", "exec sh -c 'ulimit -n >limit; grep ^Sig /proc/self/status >new; mv new signals; exec sleep 1000'")
+    scan.service("a", f"ulimit -n >limit; grep ^Sig /proc/self/status >new; mv new signals; {SLEEP}")
     scan.argv = ["sh", "-c", 'ulimit -Sn 200; exec "$@"', "sh", *scan.argv]
     with scan:
         assert eventually(lambda: (scan.folder / "a" / "signals").exists())
