@@ -76,7 +76,7 @@ def test_run_is_called_as_in_the_original(which: str, tmp_path: Path) -> None:
         proc = Path(f"/proc/{service.status().pid}")
         assert eventually(lambda: (proc / "cmdline").read_bytes() == b"sleep\x001000\0")
         assert (tmp_path / "sv" / "how").read_text() == "/bin/sh ./run 0022\n"
-        assert sorted(os.listdir(proc / "fd")) == ["0", "1", "2"]
+        assert eventually(lambda: sorted(os.listdir(proc / "fd")) == ["0", "1", "2"])  # once its libraries are loaded
 
 
 @BOTH
