@@ -64,7 +64,7 @@ def test_what_is_on_disk(which: str, tmp_path: Path) -> None:
         status = service.status()
         assert abs(status.when / 1e9 - time.time()) < 20
         assert (status.paused, status.want) == (False, b"u")
-        assert Path(f"/proc/{status.pid}/cmdline").read_bytes() == b"sleep\x001000\0"
+        assert eventually(lambda: Path(f"/proc/{status.pid}/cmdline").read_bytes() == b"sleep\x001000\0")
         assert Path(f"/proc/{status.pid}/cwd").resolve() == tmp_path / "sv"
 
 
@@ -225,7 +225,7 @@ def test_killed_it_leaves_the_service_running(which: str, tmp_path: Path) -> Non
         pid = service.status().pid
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == -signal.SIGTERM
-        assert service.stat() == "supervise not running"
+        assert eventually(lambda: service.stat() == "supervise not running")
         os.kill(pid, signal.SIGKILL)
 
 
