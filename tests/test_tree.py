@@ -30,9 +30,21 @@ MAY_IMPORT = {
     "protocols": {"formats", "protocols"},
     "unix": {"strerr", "unix"},
     "supervision": {"formats", "supervision"},
+    "mta": {"formats", "mta"},
     "stores": {"formats", "stores", "strerr", "unix"},
     "loops": {"formats", "loops", "protocols", "strerr", "supervision", "unix"},
-    "commands": {"chain", "formats", "loops", "protocols", "registry", "stores", "strerr", "supervision", "unix"},
+    "commands": {
+        "chain",
+        "formats",
+        "loops",
+        "mta",
+        "protocols",
+        "registry",
+        "stores",
+        "strerr",
+        "supervision",
+        "unix",
+    },
     "chain.py": {"registry", "strerr", "unix"},
     "strerr.py": set(),
     "registry.py": set(),
@@ -40,11 +52,11 @@ MAY_IMPORT = {
 }
 
 # No I/O, no clock: all that these rooms have from outside.
-PURE = ("formats/", "protocols/", "supervision/", "registry.py")
+PURE = ("formats/", "mta/", "protocols/", "supervision/", "registry.py")
 PURE_MODULES = {"_collections_abc", "_md5", "binascii", "collections.abc", "errno", "re", "struct"}
 
 # Rooms whose modules keep nothing: a process may be several programs one after the other.
-STATELESS = ("commands/", "formats/", "loops/", "protocols/", "stores/", "supervision/")
+STATELESS = ("commands/", "formats/", "loops/", "mta/", "protocols/", "stores/", "supervision/")
 CHANGING = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
 
 # Too heavy for a process per connection.
@@ -62,7 +74,7 @@ RESERVED = {
     "os.popen": set(),
     "os.environ*": {"chain.py"},
     "os.getenv*": set(),
-    "os.putenv": set(),
+    "os.putenv": {"unix/timezone.py"},
     "sys.argv": {"chain.py"},
     "sys.stdin": set(),
     "sys.stdout": set(),

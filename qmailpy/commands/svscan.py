@@ -288,7 +288,7 @@ class Entry:
     def unread(self) -> int:
         """Bytes that the log has not read yet."""
         try:
-            return servicedir.unread(self.pipe[0]) if self.pipe is not None else 0
+            return fds.unread(self.pipe[0]) if self.pipe is not None else 0
         except OSError:
             return 0
 

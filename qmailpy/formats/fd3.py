@@ -9,6 +9,7 @@ LIMIT = 512  # bytes; one more and the password is not acceptable
 # Exit codes of a checker; 111 is a temporary problem.
 REFUSED = 1
 MISUSE = 2
+WRONG = frozenset({REFUSED, 3, 12, 13, 15, 20, 21, 22, 23})  # all that mean wrong credentials, vchkpw's among them
 
 
 class PacketError(Exception):

@@ -6,7 +6,7 @@ import os
 import select
 from _collections_abc import Callable
 
-from qmailpy.unix import signals
+from qmailpy.unix import processes, signals
 
 LARGEST_BACKLOG = 0x7FFFFFFF  # an int; the kernel has a smaller limit of its own
 
@@ -134,13 +134,7 @@ class Acceptor:
             os.read(self._woken, 4096)
         except BlockingIOError:
             pass
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in processes.ended():
             self._children.peers.pop(pid, None)
             self._ended(pid, status)
             if self._children.count:

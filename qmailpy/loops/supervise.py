@@ -271,13 +271,7 @@ class Supervisor:
                 self._caught(number)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, status in processes.ended():
             supervised = self._by_pid.get(pid)
             if self._notifying.pop(pid, None) is not None:
                 continue

@@ -12,6 +12,7 @@ gets response codes (RFC 2449, RFC 3206) from then on.
 
 from _collections_abc import Callable, Iterable, Iterator
 
+from qmailpy.formats import fd3
 from qmailpy.formats.maildirname import unique
 from qmailpy.formats.numbers import scan
 from qmailpy.protocols import sasl
@@ -30,10 +31,8 @@ NO_MECHANISM = b"-ERR unknown mechanism\r\n"
 CANCELLED = b"-ERR authentication cancelled\r\n"
 BAD_RESPONSE = b"-ERR malformed response\r\n"
 
-# RFC 3206, by the exit code of a checker. Wrong credentials are 1, and these others with vchkpw; what is not here
-# needs the administrator.
-WRONG = (1, 3, 12, 13, 15, 20, 21, 22, 23)
-CODES: dict[int | None, bytes] = {111: b"[SYS/TEMP] ", **dict.fromkeys(WRONG, b"[AUTH] ")}
+# RFC 3206, by the exit code of a checker; what is not here needs the administrator.
+CODES: dict[int | None, bytes] = {111: b"[SYS/TEMP] ", **dict.fromkeys(fd3.WRONG, b"[AUTH] ")}
 
 # Replies in TRANSACTION
 UNIMPLEMENTED = b"-ERR unimplemented\r\n"

@@ -11,8 +11,6 @@ import errno
 import fcntl
 import os
 import stat
-import sys
-import termios
 
 from qmailpy.formats import svstatus
 from qmailpy.formats.svstatus import Child, Status
@@ -252,11 +250,6 @@ def may_discard(folder: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def unread(reading: int) -> int:
-    """How many bytes are in a pipe. Raises OSError."""
-    return int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def relieve(folder: int) -> int:

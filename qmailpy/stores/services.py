@@ -9,14 +9,12 @@ trouble, and means neither. Works with the supervise of anybody who has this int
 """
 
 import errno
-import fcntl
 import os
-import sys
-import termios
 
 from qmailpy import strerr
 from qmailpy.formats import svstatus, tai64n
 from qmailpy.formats.svstatus import Status
+from qmailpy.unix import fds
 
 OK = b"supervise/ok"
 CONTROL = b"supervise/control"
@@ -95,7 +93,7 @@ def open_write(path: bytes) -> int:
 def unread(fd: int) -> int:
     """How many bytes in the FIFO of fd, one end of it, nobody has read yet; 0 if it is no FIFO."""
     try:
-        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return fds.unread(fd)
     except OSError:
         return 0
 

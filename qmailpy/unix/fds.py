@@ -136,6 +136,15 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def unread(fd: int) -> int:
+    """How many bytes wait in a pipe, of which fd is either end. Raises OSError."""
+    import fcntl
+    import sys
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def read_all(fd: int, limit: int) -> bytes:
     """Read to the end, or until limit bytes are there; raises OSError."""
     parts = []

@@ -3,6 +3,22 @@ end. A pid alone is soon somebody else's."""
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def ended() -> "Iterator[tuple[int, int]]":
+    """Pid and wait status of each child that has ended, until there is none."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
+
 
 def stat_fields(pid: int | str) -> list[bytes]:
     """The fields of /proc/PID/stat behind the name, proc(5)'s field 3 first; pid may be "self". Raises OSError."""

@@ -6,6 +6,7 @@ import os
 import select
 
 SMALL_WRITE = 512  # bytes; a pipe or terminal that polls writable takes that many without blocking (PIPE_BUF)
+LONGEST_S = 2147483  # that a wait takes: poll(2) counts milliseconds in an int
 DRAINED = 256  # blocks of 4 kB, at most, that are read away at the end
 
 
@@ -13,7 +14,7 @@ def wait(fd: int, event: int, timeout_s: float) -> None:
     """Wait until poll(2) reports event or an error on fd; TimeoutError if nothing comes."""
     poller = select.poll()
     poller.register(fd, event)
-    if not poller.poll(timeout_s * 1000):
+    if not poller.poll(min(timeout_s, LONGEST_S) * 1000):
         raise TimeoutError(errno.ETIMEDOUT, "")
 
 
@@ -29,7 +30,7 @@ class Peer:
     def __init__(self, timeout_s: int, fd_in: int = 0, fd_out: int = 1) -> None:
         self.fd_in = fd_in
         self.fd_out = fd_out
-        self.timeout_ms = timeout_s * 1000
+        self.timeout_ms = min(timeout_s, LONGEST_S) * 1000
         self._readable = select.poll()
         self._readable.register(fd_in, select.POLLIN)
         self._writable = select.poll()

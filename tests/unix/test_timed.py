@@ -137,6 +137,14 @@ def test_a_line_may_come_byte_by_byte(ends: Ends) -> None:
     assert os.read(ends.fd_in, 100) == b"rest"
 
 
+def test_no_time_is_too_long_for_poll(ends: Ends) -> None:
+    with ends.peer(10**15) as peer:
+        assert peer.timeout_ms < 2**31
+        os.write(ends.far_out, b"x")
+        assert peer.read(10) == b"x"
+    timed.wait(ends.fd_out, select.POLLOUT, 10**15)
+
+
 def test_waiting_has_an_end(ends: Ends) -> None:
     with pytest.raises(TimeoutError):
         timed.wait(ends.fd_in, select.POLLIN, SHORT)

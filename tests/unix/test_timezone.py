@@ -11,17 +11,17 @@ import sys, time
 sys.path.append(sys.argv[1])
 from qmailpy.unix import timezone
 timezone.follow({b"TZ": sys.argv[2].encode()} if sys.argv[2:] else {})
-print(time.localtime(0)[:5], "ctypes" in sys.modules)
+print(time.localtime(0)[:5])
 """
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("UTC0", "UTC0", "(1970, 1, 1, 0, 0) False"),
-        ("AAA-3", "AAA-3", "(1970, 1, 1, 3, 0) False"),
-        ("UTC0", "AAA-3", "(1970, 1, 1, 3, 0) True"),
-        (None, "AAA5", "(1969, 12, 31, 19, 0) True"),
+        ("UTC0", "UTC0", "(1970, 1, 1, 0, 0)"),
+        ("AAA-3", "AAA-3", "(1970, 1, 1, 3, 0)"),
+        ("UTC0", "AAA-3", "(1970, 1, 1, 3, 0)"),
+        (None, "AAA5", "(1969, 12, 31, 19, 0)"),
     ],
 )
 def test_the_zone_is_that_of_the_given_environment(before: str | None, after: str, expected: str) -> None:
@@ -33,4 +33,4 @@ def test_the_zone_is_that_of_the_given_environment(before: str | None, after: st
 def test_the_zone_is_the_systems_where_the_environment_has_none() -> None:
     systems = run([sys.executable, "-ISc", SCRIPT, ROOT])
     result = run([sys.executable, "-ISc", SCRIPT, ROOT], env=environment(TZ="AAA-13"))
-    assert result.stdout.split(b")")[0] == systems.stdout.split(b")")[0]
+    assert result.stdout == systems.stdout
