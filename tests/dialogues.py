@@ -3,15 +3,21 @@
 A file of tests/dialogues/ has these lines; a trailing blank is written ␠, other bytes as in a Python string:
 
     # what the dialogue shows
-    P: qmail-popup         the program: qmail-popup (with a checker and qmail-pop3d behind it) or qmail-pop3d
+    P: qmail-popup         the program: qmail-popup (with a checker and qmail-pop3d behind it), qmail-pop3d or
+                           qmail-smtpd (tests/smtp.py)
     M: new/one A: 1\\n      a message: path and text; the first is the oldest. Without any, the Maildir is empty
+    F: rcpthosts a.test    a control file of qmail-smtpd and its text, to which a LF is added
+    E: RELAYCLIENT=        a variable of qmail-smtpd
+    A: HOST CHECKER true   the arguments of qmail-smtpd; CHECKER knows the one account
     C: STAT                the client sends this line and CRLF
     c: STAT\\n              the client sends just this
     S: +OK 1 5             the server answers with this line and CRLF
     L: cur/one:2,          a file that lies in the Maildir afterwards; without any, that is not looked at
+    Q: a@b c@d,e@f A: 1\\n  a message in the queue afterwards: sender, recipients, text behind the Received line
 
-The server ends the connection behind the last S. Names of files that begin with classic hold for the C programs too.
-In the answers <PID.TIME@ stands for what differs from run to run. The one account is max with the password secret.
+The server ends the connection behind the last S. Names of files that begin with classic, or smtp-classic, hold for the
+C programs too. In the answers <PID.TIME@ and ok TIME qp PID stand for what differs from run to run. The one account is
+max with the password secret.
 """
 
 import os
@@ -44,7 +50,7 @@ def unescape(text: str) -> bytes:
 
 def anonymous(answer: bytes) -> bytes:
     """An answer without what differs from run to run."""
-    return re.sub(rb"<\d+\.\d+@", b"<PID.TIME@", answer)
+    return re.sub(rb"<\d+\.\d+@", b"<PID.TIME@", re.sub(rb"ok \d+ qp \d+", b"ok TIME qp PID", answer))
 
 
 class Step:
@@ -62,6 +68,10 @@ class Dialogue:
         self.messages: list[tuple[bytes, bytes]] = []
         self.steps = [Step(b"")]  # the first answers are the greeting
         self.left: list[bytes] = []
+        self.files: dict[bytes, bytes] = {}
+        self.variables: dict[str, str] = {}
+        self.arguments: list[str] = []
+        self.queued: list[tuple[bytes, list[bytes], bytes]] = []
         for number, row in enumerate(path.read_text().splitlines(), 1):
             kind, text = row[:2], row[3:]
             if kind == "P:":
@@ -75,6 +85,17 @@ class Dialogue:
                 self.steps[-1].answers.append((number, unescape(text) + b"\r\n"))
             elif kind == "L:":
                 self.left.append(unescape(text))
+            elif kind == "F:":
+                file, _, content = text.partition(" ")
+                self.files[file.encode()] = unescape(content) + b"\n"
+            elif kind == "E:":
+                name, _, value = text.partition("=")
+                self.variables[name] = value
+            elif kind == "A:":
+                self.arguments = text.split()
+            elif kind == "Q:":
+                words = [unescape(word) for word in (*text.split(" ", 2), "")]
+                self.queued.append((words[0].removeprefix(b"<>"), words[1].split(b","), words[2]))
             elif row and not row.startswith("#"):
                 pytest.fail(f"{path.name}:{number}: no such line: {row}")
 
@@ -90,8 +111,8 @@ class Dialogue:
             pytest.fail(f"{self.path.name}:{last}: more came behind it: {answered!r}", pytrace=False)
 
 
-def load(pattern: str = "*") -> list[Any]:
-    """The dialogues, as parameters of a test."""
+def load(pattern: str = "[!s]*") -> list[Any]:
+    """The dialogues whose names match, as parameters of a test: without a pattern, those of POP3."""
     return [pytest.param(Dialogue(path), id=path.stem) for path in sorted(FOLDER.glob(pattern + ".dialogue"))]
 
 

@@ -1,4 +1,4 @@
-"""sasl - the mechanisms a checkpassword program can serve: PLAIN (RFC 4616) and LOGIN. Pure.
+"""sasl - the mechanisms a checkpassword program can serve: PLAIN (RFC 4616), LOGIN and CRAM-MD5 (RFC 2195). Pure.
 
 A mechanism is a generator: it yields challenges, is sent responses, and returns the Credentials. The same
 exchange serves POP3 (RFC 5034) and SMTP (RFC 4954), which differ only in how they wrap the lines.
@@ -51,16 +51,30 @@ def login() -> Mechanism:
     return Credentials(bytes(name), password)
 
 
+def cram_md5(stamp: bytes) -> Mechanism:
+    """name SP digest, RFC 2195 §2; the digest, 32 hex digits, takes the place of the password.
+
+    The name ends at the last blank: it may have blanks itself."""
+    response = yield stamp
+    blank = response.rfind(b" ")
+    name, digest = bytes(response[: max(blank, 0)]), response[blank + 1 :]
+    if not name or b"\0" in name or len(digest) != 32 or digest.strip(b"0123456789abcdefABCDEF"):
+        raise Refused
+    return Credentials(name, digest.lower())
+
+
+# Those that need nothing but the password; CRAM-MD5 needs a checker that has it in clear.
 MECHANISMS = {b"PLAIN": plain, b"LOGIN": login}
+CRAM_MD5 = b"CRAM-MD5"
 
 
 class Exchange:
     """One run of a mechanism. `challenge` is what the client has to answer, in base64 as it goes on the wire;
     `credentials` is set when the client has said all."""
 
-    def __init__(self, mechanism: bytes) -> None:
-        """mechanism: a key of MECHANISMS."""
-        self._steps = MECHANISMS[mechanism]()
+    def __init__(self, mechanism: bytes, stamp: bytes = b"") -> None:
+        """mechanism: a key of MECHANISMS, or CRAM_MD5, whose challenge is stamp, `<pid.time@host>`."""
+        self._steps = cram_md5(stamp) if mechanism == CRAM_MD5 else MECHANISMS[mechanism]()
         self.challenge = _encode(next(self._steps))
         self.credentials: Credentials | None = None
 

@@ -1,4 +1,4 @@
-"""sasl: PLAIN and LOGIN, from anybody's bytes."""
+"""sasl: PLAIN, LOGIN and CRAM-MD5, from anybody's bytes."""
 
 import base64
 
@@ -17,7 +17,7 @@ def encoded(text: bytes) -> bytearray:
 
 def outcome(mechanism: bytes, *responses: bytes | bytearray) -> object:
     """Credentials as a pair, the next challenge, or the exception's class."""
-    exchange = sasl.Exchange(mechanism)
+    exchange = sasl.Exchange(mechanism, b"<1.2@host>")
     try:
         for response in responses:
             exchange.respond(bytearray(response))
@@ -59,6 +59,40 @@ def test_login_asks_for_name_and_password(name: bytes, password: bytes) -> None:
 @pytest.mark.parametrize(("name", "password"), [(b"", b"x"), (b"a\0b", b"x"), (b"a", b"x\0y"), (b"a", b"\0")])
 def test_login_refuses_what_would_shift_the_fields_of_the_packet(name: bytes, password: bytes) -> None:
     assert outcome(b"LOGIN", encoded(name), encoded(password)) is sasl.Refused
+
+
+DIGEST = b"0123456789abcdef" * 2
+
+
+@given(FIELD)
+@example(b"a b ")
+def test_cram_md5_gives_the_digest_of_its_challenge(name: bytes) -> None:
+    assert outcome(b"CRAM-MD5") == base64.b64encode(b"<1.2@host>")
+    assert outcome(b"CRAM-MD5", encoded(name + b" " + DIGEST)) == (name, DIGEST)
+    assert outcome(b"CRAM-MD5", encoded(name + b" " + DIGEST.upper())) == (name, DIGEST)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"max",
+        DIGEST,
+        b" " + DIGEST,
+        b"max " + DIGEST[1:],
+        b"max x" + DIGEST[1:],
+        b"m\0x " + DIGEST,
+        b"max " + DIGEST + b" ",
+    ],
+)
+def test_cram_md5_refuses_what_is_no_name_and_digest(response: bytes) -> None:
+    assert outcome(b"CRAM-MD5", encoded(response)) is sasl.Refused
+
+
+@given(st.binary(max_size=80))
+def test_any_response_is_credentials_or_refused(response: bytes) -> None:
+    for mechanism in (b"PLAIN", b"CRAM-MD5"):
+        assert isinstance(outcome(mechanism, encoded(response)), tuple | type)
 
 
 @pytest.mark.parametrize("responses", [(b"*",), (b"bWF4", b"*")])
