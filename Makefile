@@ -1,4 +1,4 @@
-# make run    a POP3 server on 127.0.0.1:1110 with an account and a few messages
+# make run    servers on 127.0.0.1 with an account and a few messages: POP3 on 1110, SMTP on 1025, submission on 1587
 # make test   everything the tests need, and the tests
 # make bench  speed and memory beside Debian's programs; names choose: make bench NAMES="sessions memory"
 # make man    the manual pages, in man/
@@ -47,5 +47,5 @@ peers:
 	@tools/peers.sh
 
 clean:
-	rm -rf $(VENV) man build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) var/peers man build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

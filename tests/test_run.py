@@ -27,10 +27,11 @@ def checkout() -> Iterator[Path]:
 
 
 @contextmanager
-def running(checkout: Path, port: str = "0") -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+def running(checkout: Path, port: str = "0", **ports: str) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """The server, and the words of the line that it prints for the reader."""
     argv = [PYTHON, str(checkout / "tools" / "run.py")]
-    env = environment(PORT=port, PYTHONDONTWRITEBYTECODE="1")
+    ports = {"PORT": port, "PORT_SMTP": "0", "PORT_SUBMISSION": "0", **ports}
+    env = environment(PYTHONDONTWRITEBYTECODE="1", **ports)
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -83,16 +84,26 @@ def test_an_interrupt_stops_it_in_good_order(checkout: Path) -> None:
             socket.create_connection((address[0], int(address[1])))
 
 
-def test_a_port_that_is_taken_is_said_with_the_way_out(checkout: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, running(checkout, str(taken.getsockname()[1])) as (server, _):
-        _, err = server.communicate(timeout=30)
-        said, advice = err.splitlines()[0], err.splitlines()[-1]
-        assert said.startswith(
-            "svscan: warning: pop3d ended at once, with exit code 111, and is started again every second"
-        )
-        assert said.endswith("; last line: tcpserver: fatal: unable to bind: address already used")
-        assert advice.endswith("another one: PORT=2110 make run")
-        assert server.returncode == 111
+@pytest.mark.parametrize(
+    ("variable", "service", "advice"),
+    [
+        ("PORT", "pop3d", "run: no POP3 on port {}, see above; another one: PORT=2110 make run"),
+        ("PORT_SMTP", "smtpd", "run: no SMTP on port {}, see above; another one: PORT_SMTP=2025 make run"),
+        ("PORT_SUBMISSION", "submission",
+         "run: no submission on port {}, see above; another one: PORT_SUBMISSION=2587 make run"),
+    ],
+)  # fmt: skip
+def test_a_port_that_is_taken_is_said_with_the_way_out(
+    checkout: Path, variable: str, service: str, advice: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with running(checkout, **{variable: port}) as (server, _):
+            _, err = server.communicate(timeout=30)
+    assert f"svscan: warning: {service} ended at once, with exit code 111, and is started again every second" in err
+    assert "; last line: tcpserver: fatal: unable to bind: address already used" in err
+    assert err.splitlines()[-1] == advice.format(port)
+    assert server.returncode == 111
 
 
 def test_lines_of_a_service_stand_behind_its_name(checkout: Path) -> None:
@@ -100,7 +111,7 @@ def test_lines_of_a_service_stand_behind_its_name(checkout: Path) -> None:
         login(words).quit()
         assert server.stdout is not None
         lines = iter(server.stdout.readline, "")
-        assert next(line for line in lines if " end " in line).startswith("pop3d | tcpserver: end ")
+        assert next(line for line in lines if " end " in line).startswith("pop3d      | tcpserver: end ")
 
 
 def test_after_a_kill_the_next_run_serves_again(checkout: Path) -> None:
@@ -120,3 +131,55 @@ def test_nobody_else_may_read_the_password(checkout: Path) -> None:
     with running(checkout):
         home = checkout / "var" / "home"
         assert {(home / name).stat().st_mode & 0o777 for name in ("password", "users/flatfile")} == {0o600}
+
+
+def printed(server: "subprocess.Popen[str]") -> list[str]:
+    """The four commands below that line: to the account, to others, how many, and the text of all."""
+    assert server.stdout is not None
+    lines = list(iter(server.stdout.readline, "Ctrl-C stops the services.\n"))
+    indented = "".join(line.removeprefix("    ") for line in lines if line.startswith("    "))
+    sending, _, looking = indented.partition("QMAILHOME=")
+    _, account, others = sending.split("printf ")
+    count, text = looking.splitlines()
+    return [f"printf {account}", f"printf {others}", f"QMAILHOME={count}", text]
+
+
+def shell(command: str, code: int = 0) -> str:
+    done = run(["sh", "-c", command])
+    assert done.returncode == code, done.stderr
+    return done.stdout.decode()
+
+
+def test_the_lines_that_are_printed_send_mail_and_show_it(checkout: Path) -> None:
+    needs("curl")
+    with running(checkout) as (server, _):
+        account, others, count, text = printed(server)
+        assert shell(account) == shell(others) == ""
+        assert shell(count) == "messages in queue: 2\nmessages in queue but not yet preprocessed: 2\n"
+        assert shell(text).count("\nSubject: hello\n\nHello.\n") == 2
+        assert "  by localhost with ESMTPA; " in shell(text)
+    with running(checkout) as (server, _):
+        account, _, count, _ = printed(server)
+        shell(account)
+        assert shell(count).startswith("messages in queue: 3\n")
+
+
+def test_mail_to_others_takes_the_right_password(checkout: Path) -> None:
+    needs("curl")
+    with running(checkout) as (server, words):
+        account, others, count, _ = printed(server)
+        password = words[2].partition(":")[2]
+        shell(others.replace(f":{password}", ":wrong"), 67)  # login denied
+        shell(others.partition("\\\n")[0], 55)  # no login at all
+        shell(account.replace("sample@localhost", "max@example.org"), 55)
+        assert shell(count).startswith("messages in queue: 0\n")
+
+
+def test_mail_is_taken_and_kept_by_one_user_who_is_not_root(checkout: Path) -> None:
+    needs("curl")
+    with running(checkout) as (server, _):
+        shell(printed(server)[0])
+        queue = checkout / "var" / "home" / "queue"
+        (file,) = queue.glob("todo/*")
+        assert {file.stat().st_uid, *(path.stat().st_uid for path in queue.rglob("*"))} == {queue.stat().st_uid}
+        assert queue.stat().st_uid != 0

@@ -236,7 +236,7 @@ def test_a_process_per_connection_stays_small() -> None:
         "chain.preload([word.encode() for word in sys.argv[2:]], {b'PATH': chain._Toolkit.folder.encode()})\n"
         "print(*sys.modules)"
     )
-    words = ["qmail-popup", "host", "checkpassword", "checkpassword-flatfile", "qmail-pop3d", "Maildir"]
+    words = ["qmail-popup", "host", "checkpassword", "checkpassword-flatfile", "qmail-pop3d", "Maildir", "qmail-smtpd"]
     result = run([sys.executable, "-IS", "-c", preload, ROOT, *words])
     loaded = set(result.stdout.decode().split())
     assert {f"qmailpy.commands.{COMMANDS[word].module}" for word in words if word in COMMANDS} <= loaded, result.stderr

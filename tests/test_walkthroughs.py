@@ -1,5 +1,6 @@
 """What an administrator types, as in the guides: each line as it is written there, with high ports on loopback."""
 
+import base64
 import fcntl
 import os
 import pty
@@ -18,7 +19,10 @@ from tests.accounts import GID as SYSTEM_GID
 from tests.accounts import UID as SYSTEM_UID
 from tests.accounts import SystemAccounts, system_accounts
 from tests.helpers import environment, run
-from tests.servers import GID, MESSAGES, NAME, PASSWORD, TIMEOUT, UID, Home, Server, home, pop3, serve
+from tests.mailsystem import HOST, MailSystem, started
+from tests.mailsystem import PASSWORD as MAIL_PASSWORD
+from tests.mailsystem import USER as MAIL_USER
+from tests.servers import GID, MESSAGES, NAME, PASSWORD, TIMEOUT, UID, Home, Server, home, pop3, read_all, serve
 
 __all__ = ["system_accounts"]
 
@@ -222,3 +226,97 @@ def test_a_running_tcpserver_uses_new_rules_from_the_next_connection_on(tcp_smtp
             assert server.talk(source="127.0.0.2") == b"unset\n"
             connection.sendall(b"still here")
             assert connection.recv(10) == b"still here"
+
+
+# W6. SMTP with relay control, and W7. SMTP AUTH: qmaild and nofiles are 604 and 601, and may write no queue and read no
+# passwords; qmail-queued and qmail-authd run as services.
+
+
+@pytest.fixture(scope="module")
+def mail_system() -> Iterator[MailSystem]:
+    with started() as system:
+        yield system
+
+
+@pytest.fixture
+def mail(mail_system: MailSystem, tcp_smtp: Path) -> MailSystem:
+    """Empty, with the rules of W5 in its home."""
+    mail_system.empty()
+    for name in ("tcp.smtp", "tcp.smtp.cdb"):
+        (mail_system.path / name).write_bytes((tcp_smtp / name).read_bytes())
+    return mail_system
+
+
+def smtpd(mail: MailSystem, line: str, **changes: str) -> Server:
+    """The line as it is written, but for the address and port."""
+    words = line.replace(" 0 smtp ", " 127.0.0.1 0 ").replace("tcpserver ", "tcpserver -1 ", 1).split()
+    return Server([*mail.prefix, *words], mail.env(**changes), mail.path)
+
+
+def says(server: Server, *lines: str, source: str = "127.0.0.1") -> list[str]:
+    """The codes of the replies to these lines."""
+    with server.connect(source) as connection:
+        connection.sendall("".join(f"{line}\r\n" for line in ("helo there", *lines, "quit")).encode())
+        text = read_all(connection).decode()
+    return [line[:3] for line in text.splitlines()][2:-1]
+
+
+W6 = "tcpserver -x tcp.smtp.cdb -v -u 604 -g 601 0 smtp qmail-smtpd"
+LETTER = ("data", "Subject: w6", "", "w6", ".")
+
+
+def test_mail_is_taken_for_the_hosts_in_rcpthosts_or_from_those_who_may_relay(mail: MailSystem) -> None:
+    with dnsserver.running(NAMES) as dns, smtpd(mail, W6, **dns.environment) as server:
+        here, there = ("mail from:<a@b.example>", f"rcpt to:<max@{HOST}>"), ("rcpt to:<max@far.example>",)
+        assert says(server, *here, *there, *LETTER, source="127.0.0.2") == ["250", "250", "553", "354", "250"]
+        assert says(server, *here, *there, *LETTER) == ["250", "250", "250", "354", "250"]
+    first, second = mail.messages()
+    assert first.recipients == [b"max@" + HOST.encode()]
+    assert second.recipients == [b"max@" + HOST.encode(), b"max@far.example"]
+    assert {first.uid, second.uid} == {604}
+
+
+def test_without_the_file_rcpthosts_mail_is_taken_for_all_domains(mail: MailSystem) -> None:
+    mail.control(rcpthosts=None)
+    try:
+        with dnsserver.running(NAMES) as dns, smtpd(mail, W6, **dns.environment) as server:
+            spoken = says(server, "mail from:<a@b.example>", "rcpt to:<max@far.example>", *LETTER, source="127.0.0.2")
+        assert spoken == ["250", "250", "354", "250"]
+    finally:
+        mail.control(rcpthosts=HOST)
+
+
+W7 = "tcpserver -H -R -l 0 -t 1 -c 100 -x tcp.smtp.cdb -u604 -g601 0 smtp qmail-smtpd"
+
+# A checker that stands for one which is set-uid: everybody with one password.
+VCHKPW = """#!/usr/bin/perl
+open(my $packet, "<&=3") or exit 111; local $/; my ($name, $password) = split /\\0/, <$packet>; close $packet;
+exit 3 unless $password eq "secret"; exec @ARGV; exit 111;
+"""
+
+
+def login(name: str, password: str) -> str:
+    return "auth plain " + base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+
+
+@pytest.mark.parametrize("rest", ["checkpassword-authd true", "host.example checkpassword-authd true",
+                                  "vchkpw true", "host.example vchkpw true"])  # fmt: skip
+def test_who_gives_the_right_password_may_relay(mail: MailSystem, rest: str) -> None:
+    checker = mail.path / "vchkpw"
+    checker.write_text(VCHKPW)
+    checker.chmod(0o755)
+    path = f"{mail.path}:{mail.env()['PATH']}"
+    far = ("mail from:<max@far.example>", "rcpt to:<max@far.example>", *LETTER)
+    (mail.path / "tcp.smtp").write_text(":allow\n")
+    assert run(COMPILE, cwd=mail.path).returncode == 0
+    with smtpd(mail, f"{W7} {rest}", PATH=path, AUTHDELAY="0") as server:
+        assert says(server, login(MAIL_USER, MAIL_PASSWORD), *far) == ["235", "250", "250", "354", "250"]
+        assert says(server, login(MAIL_USER, "guess"), *far[:2]) == ["535", "250", "553"]
+    assert f"({MAIL_USER}@127.0.0.1)\n  by 0 with ESMTPA; ".encode() in mail.message().text
+
+
+def test_a_forgotten_checker_lets_nobody_in(mail: MailSystem) -> None:
+    with smtpd(mail, f"{W7} host.example true") as server:
+        assert says(server, login(MAIL_USER, MAIL_PASSWORD))[0][0] == "5"
+        assert b"AUTH" not in server.talk(b"ehlo there\r\nquit\r\n")
+        server.log.line("qmail-smtpd: warning: AUTH is not offered: true cannot be the checker: .*")

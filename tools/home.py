@@ -5,6 +5,8 @@
     DIR/man                the manual pages
     DIR/service            services, each copied only where there is none of its name
     DIR/control DIR/users  empty, if they are new
+    DIR/run                the same: for the sockets of services
+    DIR/queue              made or checked by qmail-make-queue; for root, if the accounts exist that it belongs to
 
 What stands in DIR/bin under one of our names and is not ours stays, and then nothing is done; FORCE=1 in the
 environment replaces it. To upgrade, do the same again.
@@ -12,6 +14,7 @@ environment replaces it. To upgrade, do the same again.
 
 import compileall
 import configparser
+import grp
 import os
 import pwd
 import shutil
@@ -26,6 +29,7 @@ from qmailpy.registry import COMMANDS  # found by way of the two above
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGGER = "qmaill"  # service/*/log/run
+ACCOUNTS = {"nofiles": ("alias", "qmaild", LOGGER), "qmail": ("qmailq", "qmailr", "qmails")}  # of services and queue
 OURS = b"from qmailpy.chain import start"  # in every launcher
 
 
@@ -78,12 +82,40 @@ def prepare_log(main: Path) -> None:
     try:
         account = pwd.getpwnam(LOGGER)
         os.chown(main, account.pw_uid, account.pw_gid)
-    except (KeyError, PermissionError):
-        print(
-            f"home: warning: the log of a service runs as {LOGGER}, who must exist and own its main:", file=sys.stderr
-        )
-        services = main.parent.parent.parent
-        print(f"    useradd -r -M -s /usr/sbin/nologin {LOGGER}; chown {LOGGER} {services}/*/log/main", file=sys.stderr)
+    except (KeyError, PermissionError):  # advise says it
+        pass
+
+
+def make_accounts(home: Path) -> list[str]:
+    """The commands that make those accounts and groups that do not exist."""
+    commands = []
+    for group, names in ACCOUNTS.items():
+        if group not in {entry.gr_name for entry in grp.getgrall()}:
+            commands.append(f"groupadd -r {group}")
+        for name in names:
+            try:
+                pwd.getpwnam(name)
+            except KeyError:
+                folder = home / "alias" if name == "alias" else home
+                commands.append(f"useradd -r -M -g {group} -d {folder} -s /usr/sbin/nologin {name}")
+    return commands
+
+
+def make_queue(home: Path) -> None:
+    """By the command of this home; what it makes and mends it says."""
+    done = subprocess.run([home / "bin" / "qmail-make-queue"], env={"QMAILHOME": str(home)}, check=False,
+                          stdout=subprocess.PIPE, text=True)  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("made ")]
+    print("".join(f"{line}\n" for line in lines), end="")
+    if done.returncode:
+        print("home: warning: the queue is not complete, see above", file=sys.stderr)
+
+
+def advise(home: Path, commands: list[str]) -> None:
+    """What root has yet to do before services run."""
+    commands = [*commands, f"chown {LOGGER} {home}/service/*/log/main", f"QMAILHOME={home} {home}/bin/qmail-make-queue"]
+    print("home: warning: services run as users of their own, and the queue belongs to one. As root:", file=sys.stderr)
+    print("".join(f"    {command}\n" for command in commands), end="", file=sys.stderr)
 
 
 def install_dependencies(folder: Path) -> None:
@@ -110,8 +142,13 @@ def main(home: Path) -> None:
     install_dependencies(home / "lib")
     manpages.write(home / "man")
     install_services(home / "service")
-    for name in "control", "users":
+    for name in "control", "run", "users":
         (home / name).mkdir(exist_ok=True)
+    commands = make_accounts(home)
+    if not commands or os.getuid():
+        make_queue(home)
+    if commands or os.getuid():
+        advise(home, commands)
     print(f"commands in {home}/bin, pages with man -M {home}/man tcpserver")
 
 

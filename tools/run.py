@@ -1,7 +1,8 @@
-"""run - what `make run` starts: a single-user home in var/home, with one account and sample mail, and its services
-under svscan: POP3 on 127.0.0.1:1110.
+"""run - what `make run` starts: a single-user home in var/home, with one account, sample mail and a queue, and its
+services under svscan: POP3 on 127.0.0.1:1110, SMTP on 1025 and submission on 1587.
 
-What is there already is kept: the account, its password and its mail. PORT in the environment is another port.
+What is there already is kept: the account, its password, its mail and the queue. PORT, PORT_SMTP and PORT_SUBMISSION in
+the environment are other ports.
 """
 
 import os
@@ -12,11 +13,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "var" / "home"
 ACCOUNT = "sample"
-PORT = os.environ.get("PORT", "1110")
 
 sys.path.insert(0, str(ROOT))
 
@@ -25,11 +26,46 @@ from qmailpy.unix import crypt  # noqa: E402
 START_S = 5  # seconds for a service to listen
 
 # What is printed on 1 is the port.
-POP3D = """\
+SCRIPT = """\
+#!/bin/sh
 exec 2>&1 >port
-exec tcpserver -1vRHD -l 0 -x "$QMAILHOME/control/pop3.rules.cdb" 127.0.0.1 {port} \\
-qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir
+{setting}exec tcpserver -1vRHD -l localhost {options} -x "$QMAILHOME/control/loopback.rules.cdb" 127.0.0.1 {port} \\
+{chain}
 """
+
+
+class Service(NamedTuple):
+    protocol: str
+    variable: str  # its port in the environment
+    port: str
+    another: str  # a port for the advice
+    chain: str
+    setting: str = ""
+
+
+SERVICES = {
+    "pop3d": Service("POP3", "PORT", "1110", "2110",
+                     "qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir"),
+    "smtpd": Service("SMTP", "PORT_SMTP", "1025", "2025", "qmail-smtpd"),
+    "submission": Service("submission", "PORT_SUBMISSION", "1587", "2587",
+                          "qmail-smtpd localhost checkpassword-flatfile true", "export SMTPAUTH=!\n"),
+}  # fmt: skip
+
+READY = """\
+Read the mail with
+    curl -u {account}:{password} pop3://127.0.0.1:{pop3d}/1
+Send some to {account}@localhost, or with the password to anybody, with
+    {mail} |
+    curl -sS --mail-from me@localhost --mail-rcpt {account}@localhost -T - smtp://127.0.0.1:{smtpd}
+    {mail} |
+    curl -sS --mail-from me@localhost --mail-rcpt max@example.org -T - smtp://127.0.0.1:{submission} \\
+        -u {account}:{password}
+It stays in the queue, as nothing delivers it yet. How many messages are there, and the text of all:
+    QMAILHOME={home} {bin}/qmail-qstat
+    cat {home}/queue/mess/*/*
+Ctrl-C stops the services.
+"""
+MAIL = r"printf 'Subject: hello\r\n\r\nHello.\r\n'"
 
 MESSAGES = {
     "Welcome to qmailpy": "This message lies in var/home/sample/Maildir, one file for itself.\n",
@@ -85,23 +121,44 @@ def prepare(env: dict[str, str]) -> str:
     hashed = crypt.make(bytearray(password.encode())).decode()
     line = f"{ACCOUNT}:{hashed}:{ids[0]}:{ids[1]}:sample account:../{ACCOUNT}:/bin/sh\n"
     write_new(HOME / "users" / "flatfile", line)
+    if not os.getuid():
+        os.chown(HOME / "users" / "flatfile", *ids)  # whoever serves SMTP reads it
     if not (HOME / ACCOUNT).exists():
         make_maildir(HOME / ACCOUNT / "Maildir", ids, env)
-    write_new(HOME / "control" / "pop3.rules", "127.0.0.1:allow\n:deny\n", 0o644)
-    rules = HOME / "control" / "pop3.rules"
+    for name in "me", "rcpthosts":
+        write_new(HOME / "control" / name, "localhost\n", 0o644)
+    write_new(HOME / "control" / "loopback.rules", "127.0.0.1:allow\n:deny\n", 0o644)
+    rules = HOME / "control" / "loopback.rules"
     with rules.open() as text:
         subprocess.run(["tcprules", f"{rules}.cdb", f"{rules}.tmp"], stdin=text, env=env, check=True)
+    make_queue(ids, env)
     return password
 
 
-def write_service(name: str, text: str) -> None:
+def make_queue(ids: tuple[int, int], env: dict[str, str]) -> None:
+    """That of the user who serves SMTP: nobody else is needed to write to it."""
+    if os.getuid():
+        subprocess.run(["qmail-make-queue"], env=env, check=True, stdout=subprocess.DEVNULL)
+        return
+    (HOME / "queue").mkdir(exist_ok=True)
+    os.chown(HOME / "queue", *ids)
+    subprocess.run(["qmail-make-queue"], env=env, check=True, stdout=subprocess.DEVNULL,
+                   user=ids[0], group=ids[1], extra_groups=[])  # fmt: skip
+
+
+def write_service(name: str) -> None:
     """The run script of a service, always a new file: the shell may be reading the old one."""
+    service = SERVICES[name]
     folder = HOME / "service" / name
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / ".run.new"
-    new.write_text(f"#!/bin/sh\n{text}")
+    # POP3 needs root to become the account; SMTP needs nobody but the queue's owner.
+    options = "" if os.getuid() or name == "pop3d" else "-u {} -g {}".format(*owner())
+    port = os.environ.get(service.variable, service.port)
+    new.write_text(SCRIPT.format(options=options, port=port, chain=service.chain, setting=service.setting))
     new.chmod(0o755)
     new.replace(folder / "run")
+    (folder / "port").unlink(missing_ok=True)
 
 
 def port_of(name: str, svscan: "subprocess.Popen[bytes]") -> str:
@@ -123,8 +180,8 @@ def main() -> int:
     path = f"{ROOT / 'bin'}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     env = {**os.environ, "PATH": path, "QMAILHOME": str(HOME)}
     password = prepare(env)
-    write_service("pop3d", POP3D.format(port=PORT))
-    (HOME / "service" / "pop3d" / "port").unlink(missing_ok=True)
+    for name in SERVICES:
+        write_service(name)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     # A session of its own: an interrupt on the terminal comes here alone, and svscan hears of it once.
@@ -132,12 +189,15 @@ def main() -> int:
         ["svscan", "-v", HOME / "service"], stdin=subprocess.DEVNULL, env=env, start_new_session=True
     )
     try:
-        port = port_of("pop3d", svscan)
-        if port:
-            line = f"curl -u {ACCOUNT}:{password} pop3://127.0.0.1:{port}/1"
-            print(f"Read the mail with\n    {line}\nCtrl-C stops the services.\n", end="", flush=True)
+        ports = {name: port_of(name, svscan) for name in SERVICES}
+        if all(ports.values()):
+            places = {"home": HOME, "bin": ROOT / "bin", "mail": MAIL}
+            print(READY.format(account=ACCOUNT, password=password, **places, **ports), end="", flush=True)
             return svscan.wait()
-        print(f"run: no POP3 on port {PORT}, see above; another one: PORT=2110 make run", file=sys.stderr)
+        for name in (name for name, port in ports.items() if not port):
+            protocol, variable, port, another = SERVICES[name][:4]
+            said = f"no {protocol} on port {os.environ.get(variable, port)}"
+            print(f"run: {said}, see above; another one: {variable}={another} make run", file=sys.stderr)
         svscan.terminate()
         svscan.wait()
         return 111

@@ -147,7 +147,7 @@ def dovecot_chain(program: str, variant: str, extra: str) -> Start:
         index.mkdir(exist_ok=True)
         os.chown(index, home.uid, home.gid)
         run.mkdir(exist_ok=True)
-        port = _free_port()
+        port = free_port()
         text = DOVECOT.format(run=run, home=home, maildir=maildir, index=index, port=port) + extra
         if os.getuid() != 0:
             import grp
@@ -176,7 +176,7 @@ def dovecot_chain(program: str, variant: str, extra: str) -> Start:
     return start
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """For a server that cannot choose one itself."""
     import socket
 

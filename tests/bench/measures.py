@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmailpy import registry
-from tests.bench import load, logs, processes, supervision, table
+from tests.bench import load, logs, processes, smtp, supervision, table
 from tests.bench.chains import BIN, Chain, Server, debian, environment
 from tests.bench.home import MAILDIRS, PASSWORD, USER, Home, message
 
@@ -233,4 +233,6 @@ def _compile(program: str, source: Path, target: Path) -> float:
 
 SUPERVISION = (supervision.restart, supervision.down, supervision.supervisors, supervision.loaders)
 
-MEASURES = (generator, sessions, messages, large, maildir, memory, start, rules, logs.logs, *SUPERVISION)
+POP3 = (generator, sessions, messages, large, maildir, memory)
+
+MEASURES = (*POP3, smtp.mail, smtp.largemail, start, rules, logs.logs, *SUPERVISION)

@@ -1,0 +1,99 @@
+"""The services of mail that comes in, as `make home` installs them, under each supervisor."""
+
+import re
+import smtplib
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import eventually, needs, run
+from tests.mailsystem import HOST, PASSWORD, SUPERVISORS, UIDS, USER, MailSystem, needs_root, started
+
+
+def uid_of(pid: int) -> int:
+    found = re.search(r"^Uid:\t(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.parametrize("supervisor", SUPERVISORS)
+def test_mail_comes_in_by_smtp_and_by_submission(supervisor: str) -> None:
+    with started(supervisor) as system:
+        with system.client("smtpd") as client:
+            assert "auth" not in client.esmtp_features
+            client.sendmail("max@elsewhere.example", [f"postmaster@{HOST}"], "Subject: one\r\n\r\n1\r\n")
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
+                client.sendmail("max@elsewhere.example", ["max@elsewhere.example"], "Subject: two\r\n\r\n2\r\n")
+        with system.client("submission") as client:
+            assert client.mail("max@elsewhere.example")[0] == 530
+            client.login(USER, PASSWORD)
+            client.sendmail("max@elsewhere.example", ["max@elsewhere.example"], "Subject: three\r\n\r\n3\r\n")
+        one, three = system.messages()
+        assert (one.sender, one.recipients) == (b"max@elsewhere.example", [f"postmaster@{HOST}".encode()])
+        assert b"\nSubject: one\n\n1\n" in one.text
+        assert b" with ESMTPA; " in three.text
+        assert {one.uid, three.uid} == {UIDS["qmaild"]}
+        assert b"invoked from network" in one.received
+        assert uid_of(system.process("smtpd")) == uid_of(system.process("submission")) == UIDS["qmaild"]
+        assert uid_of(system.process("qmail-queued")) == UIDS["qmailq"]
+        assert eventually(lambda: "tcpserver: end " in system.text_of_log("smtpd"))
+
+
+def test_a_wrong_password_is_refused_and_logged_by_both() -> None:
+    with started("ours") as system, system.client("submission") as client:
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login(USER, "wrong")
+        assert eventually(lambda: "127.0.0.1 auth failed: user q-max" in system.text_of_log("submission"))
+        assert eventually(lambda: f"refused 127.0.0.1 {USER}" in system.text_of_log("authd"))
+
+
+def test_without_rcpthosts_smtpd_does_not_start() -> None:
+    needs_root()
+    with MailSystem() as system:
+        system.control(rcpthosts=None)
+        system.start("ours")
+        assert eventually(lambda: "no control/rcpthosts: anybody could relay" in system.text_of_log("smtpd"))
+
+
+def test_a_rule_lets_a_neighbour_relay_without_a_restart() -> None:
+    with started("ours") as system:
+        with system.client("smtpd") as client, pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("a@b.example", ["c@d.example"], "\r\n")
+        system.rules('127.:allow,RELAYCLIENT=""\n:allow\n')
+        with system.client("smtpd") as client:
+            client.sendmail("a@b.example", ["c@d.example"], "\r\n")
+        assert system.message().recipients == [b"c@d.example"]
+
+
+def test_while_the_queue_service_is_down_nothing_is_taken() -> None:
+    needs_root()
+    with MailSystem() as system:
+        (system.path / "service" / "qmail-queued" / "down").touch()
+        system.start("ours")
+        assert eventually(lambda: _serves(system))
+        with system.client("smtpd") as client, pytest.raises(smtplib.SMTPDataError, match="451"):
+            client.sendmail("a@b.example", [f"c@{HOST}"], "\r\n")
+        assert run([needs("svc"), "-u", system.path / "service" / "qmail-queued"]).returncode == 0
+        assert eventually(system.is_up)
+        with system.client("smtpd") as client:
+            client.sendmail("a@b.example", [f"c@{HOST}"], "\r\n")
+        assert len(system.messages()) == 1
+
+
+def _serves(system: MailSystem) -> bool:
+    try:
+        system.client("smtpd").close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_home_is_installed_without_a_word_where_the_accounts_exist() -> None:
+    needs_root()
+    with MailSystem() as system:
+        assert [line for line in system.said.splitlines() if "libpass" not in line] == []
+        assert (system.queue / "mess").stat().st_uid == UIDS["qmailq"]
+        assert (system.queue / "lock" / "trigger").stat().st_uid == UIDS["qmails"]
+        mains = list((system.path / "service").glob("*/log/main"))
+        assert len(mains) == 4
+        assert {main.stat().st_uid for main in mains} == {UIDS["qmaill"]}
