@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qmailpy.unix import processes
 from tests.commands.scans import Scan, script
 from tests.helpers import BIN, eventually
 
@@ -61,8 +62,9 @@ def supervised(svscan: int) -> int:
 
 
 def is_there(folder: Path) -> bool:
+    """Not so a process that has ended, and that svscan has not waited for yet."""
     pid = pid_of(folder)
-    return pid > 1 and Path(f"/proc/{pid}").exists()
+    return pid > 1 and processes.started(pid) != 0
 
 
 def kill(pid: int) -> bool:
