@@ -509,7 +509,8 @@ class Scanner:
             if log.starting() and now < self._kill_at:
                 return
             entry.close_writing()
-            log.send(stop.log_letters)
+            if not log.send(stop.log_letters):  # its supervise is not ready to hear yet: the next turn tries again
+                return
         elif stop.unread == unread:
             if now >= stop.log_due:
                 stop.log_letters += b"k" if b"d" in stop.log_letters else b"d"
