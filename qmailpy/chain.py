@@ -227,12 +227,13 @@ def run(step: "int | Exec", env: Env) -> int:
     return _follow(_checked(step), env, waiting=False)
 
 
-def attempt(step: Exec, env: Env) -> int:
+def attempt(step: Exec, env: Env, keep: tuple[int, ...] = ()) -> int:
     """Run step for a caller who only waits to translate its status; returns it as waitpid(2) gives it.
 
     Warm steps run in this process: afterwards it may have another uid, cwd and umask, its handlers, timers and
-    close-on-exec descriptors are gone, and only 1 and 2 are what they were. So the caller may report and end,
-    nothing else. A foreign program, or the first step that goes cold, gets a process of its own.
+    close-on-exec descriptors are gone but for those in keep, and only 1 and 2 are what they were. So the caller may
+    report and end, nothing else, unless serves_again is true of the step. A foreign program, or the first step that
+    goes cold, gets a process of its own.
 
     Raises OSError if there can be no process for that one.
     """
@@ -241,7 +242,7 @@ def attempt(step: Exec, env: Env) -> int:
     except OSError:  # no room for them
         return _wait_for(step, env)
     before = _Toolkit.kept  # not empty in an attempt within an attempt
-    _Toolkit.kept = (*before, *(copy for copy in copies.values() if copy is not None))
+    _Toolkit.kept = (*before, *keep, *(copy for copy in copies.values() if copy is not None))
     signals.stop_timers()  # a new process has none
     try:
         return _follow(_checked(step), env, waiting=True)
@@ -313,6 +314,16 @@ def command_of(word: bytes, env: Env) -> str:
         except (OSError, ValueError):
             continue
     return ""
+
+
+def serves_again(argv: list[bytes], env: Env) -> bool:
+    """Whether the program of argv is a command of ours, imported by preload, that leaves a process as it has found it
+    but for 0, 1, signals and the folder, so that it can be called there once more. Its module says so by a function of
+    this name."""
+    name = command_of(argv[0], env)
+    module = sys.modules.get("qmailpy.commands." + registry.COMMANDS[name].module) if name else None
+    asked = getattr(module, "serves_again", None)
+    return asked is not None and asked(argv)
 
 
 def preload(argv: list[bytes], env: Env) -> None:

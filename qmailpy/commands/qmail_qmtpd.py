@@ -63,7 +63,7 @@ from qmailpy.loops import requests
 from qmailpy.mta import reception
 from qmailpy.protocols import qmtp
 from qmailpy.protocols.netstrings import DATA, MESSAGE, NUL, RECIPIENT, SENDER
-from qmailpy.stores import cdb, home, injection
+from qmailpy.stores import cdb, home, injection, queue
 from qmailpy.stores.control import Control
 
 PROGRAM = b"qmail-qmtpd"
@@ -167,6 +167,11 @@ class Session:
         return qmtp.answers(self._verdicts, (text, qmtp.NO_RELAY, qmtp.UNUSABLE))
 
 
+def serves_again(argv: list[bytes]) -> bool:
+    """See chain.serves_again."""
+    return True
+
+
 def main(argv: list[bytes], env: Env) -> int:
     folder = home.home(env)
     try:
@@ -178,7 +183,8 @@ def main(argv: list[bytes], env: Env) -> int:
     def spawn(child) -> int:  # type: ignore[no-untyped-def]
         return chain.spawn(child, env, PROGRAM.decode())
 
-    mail = requests.Mail(lambda: injection.open_injection(folder, env, spawn, Exec))
+    known = queue.Known()
+    mail = requests.Mail(lambda: injection.open_injection(folder, env, spawn, Exec, known))
     conversation = qmtp.server(qmtp.LONGEST - len(settings.suffix or b""))
     try:
         return requests.serve(PROGRAM, conversation, Session(mail, settings, env).act, once=False)

@@ -183,6 +183,11 @@ def prepare() -> None:
     queue.prepare()
 
 
+def serves_again(argv: list[bytes]) -> bool:
+    """See chain.serves_again. Where passwords pass, each connection has a process of its own."""
+    return len(argv) == 1
+
+
 class Client(timed.Peer):
     """The client; what holds its commands can be overwritten."""
 
@@ -358,7 +363,8 @@ def outcome(pid: int, limit_s: int, reading: int = -1) -> tuple[int | None, byte
 class Server:
     """One connection: the session, and what it needs from outside."""
 
-    __slots__ = ("_auth", "_check", "_client", "_env", "_folder", "_mail", "_message", "_reception", "session")
+    __slots__ = ("_auth", "_check", "_client", "_env", "_folder", "_known", "_mail", "_message", "_reception",
+                 "session")  # fmt: skip
 
     def __init__(self, client: Client, words: list[bytes], env: Env) -> None:
         """Raises OSError: a control file."""
@@ -367,6 +373,7 @@ class Server:
         files = control.Control(self._folder)
         self._env = dict(entered)
         self._mail: injection.Injection | None = None
+        self._known = queue.Known()
         self._message: smtp_server.Message | None = None
         me = files.me()
         greeting = files.line(b"smtpgreeting")
@@ -579,7 +586,7 @@ class Server:
         if message.auth is not None and b"RELAYCLIENT" in env and b"TCPREMOTEINFO" not in env:
             env = {**env, b"TCPREMOTEINFO": message.auth if message.auth != b"<>" else b"unknown"}
         try:
-            self._mail = injection.open_injection(self._folder, env, self._spawn, Exec)
+            self._mail = injection.open_injection(self._folder, env, self._spawn, Exec, self._known)
         except OSError as e:
             strerr.warn(PROGRAM, b"unable to start qmail-queue", error=e)
             self.session.unable()

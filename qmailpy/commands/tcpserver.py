@@ -19,7 +19,9 @@ DESCRIPTION
     number or a name of services(5); 0 takes any free port.
 
     If PROGRAM, or a program behind it, is a command of this toolkit, tcpserver loads it at start and runs it
-    in the forked process: no connection pays for an interpreter's start.
+    in the forked process: no connection pays for an interpreter's start. If PROGRAM is qmail-smtpd(8) without a
+    CHECKER, qmail-qmtpd(8) or qmail-qmqpd(8), that process serves up to 100 connections, one after the other. One in
+    which anything but a good end was seen is not used again, nor one that has waited for ten seconds.
 
     On SIGTERM tcpserver ends; programs that run go on.
 
@@ -83,6 +85,7 @@ ENVIRONMENT
     UID, GID         for -U
     DNSCACHEIP       the name servers to ask, instead of those of /etc/resolv.conf
     QMAILPY_COLD     if set and not empty, programs of this toolkit are executed like anybody's
+    QMAILPY_AGAIN    how many connections a process may serve, 100 unless set. 1: each has its own
 
 EXIT STATUS
     0      ended by SIGTERM
@@ -98,7 +101,7 @@ LOG
         tcpserver: end 5994 status 0
 
     deny stands for ok when the rules, or one of the limits above, turn the peer away. The status at the end is
-    that of wait(2): 256 times the exit code, or the number of a signal.
+    that of wait(2): 256 times the exit code, or the number of a signal. A process that serves again appears again.
 
 SECURITY
     -u alone leaves the groups as they are: with it, always say -g.
@@ -123,7 +126,7 @@ from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
 from qmailpy.formats import addresses, options, tcpenviron
 from qmailpy.formats.numbers import scan
-from qmailpy.loops import accept, connect
+from qmailpy.loops import accept, connect, pool
 from qmailpy.stores import cdb
 from qmailpy.unix import fds, ids, signals
 
@@ -137,6 +140,7 @@ LETTERS = b"dDvqQhHrR1UXx:t:u:g:l:b:B:c:pPoO46I:"
 DROPPING = b"warning: dropping connection, "
 LIMITS = frozenset({b"MAXLOAD", b"MAXCONNIP", b"MAXCONNC"})
 DENIED_BY_RULE = b"rule"
+AGAIN = 100  # connections that a process serves, if its program can
 FIELD_LIMIT = 100  # bytes of a field in a log line
 LOGGABLE = bytes(ch if 33 <= ch <= 126 and ch not in b"%:" else ord("?") for ch in range(256))
 
@@ -421,8 +425,10 @@ class Server:
         self.env = env
         self.family = listening.family
         self.children = accept.Children(settings.limit)
+        self.again = scan(env.get(b"QMAILPY_AGAIN", b"%d" % AGAIN))[0] if chain.serves_again(program, env) else 1
+        self.pool = pool.Pool() if self.again > 1 else None
         self.acceptor = accept.Acceptor(
-            listening, self.children, self._connected, self._ended, self._changed, self._short
+            listening, self.children, self._connected, self._ended, self._changed, self._short, self.pool
         )
 
     def run(self) -> None:
@@ -431,7 +437,9 @@ class Server:
 
     def _connected(self, fd: int, remote: accept.Address) -> int:
         try:
-            return chain.spawn(lambda: self._serve(fd, remote), self.env, "tcpserver")
+            if self.pool is None:
+                return chain.spawn(lambda: self._serve(fd, remote), self.env, "tcpserver")
+            return self.pool.hand_over(fd, self._described(remote)) or self._enlarge(self.pool, fd, remote)
         except OSError as e:
             if self.settings.verbosity:
                 strerr.say(b"tcpserver: %sunable to fork: %s\n" % (DROPPING, strerr.reason(e)))
@@ -440,6 +448,52 @@ class Server:
     def _serve(self, fd: int, remote: accept.Address) -> Exec | int:
         self.acceptor.release()
         return Connection(self, fd, remote).prepare()
+
+    # Processes that serve again
+
+    def _enlarge(self, pool: pool.Pool, fd: int, remote: accept.Address) -> int:
+        """Raises OSError."""
+        line, place = pool.line()
+        try:
+            pid = chain.spawn(lambda: self._serve_all(place, fd, remote), self.env, "tcpserver")
+        except OSError:
+            line.close()
+            raise
+        finally:
+            place.leave()
+        pool.add(pid, line)
+        return pid
+
+    def _described(self, remote: accept.Address) -> bytes:
+        """A peer, and all others, for a process that cannot see them."""
+        return b" ".join((os.fsencode(remote[0]), b"%d" % remote[1], *self.children.peers.values()))
+
+    def _serve_all(self, place: pool.Place, fd: int, remote: accept.Address) -> Exec | int:
+        """In a process of its own: this connection and others, until one has an end that is out of the ordinary."""
+        identity = os.getresuid(), os.getresgid()
+        folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        step = self._serve(fd, remote)
+        for _ in range(self.again - 1):
+            if isinstance(step, int):
+                return step
+            status = chain.attempt(step, self.env, (*place.descriptors, folder))
+            if status or (os.getresuid(), os.getresgid()) != identity:
+                return os.waitstatus_to_exitcode(status)
+            try:
+                place.done()
+                for used in (0, 1):
+                    os.close(used)
+                os.fchdir(folder)
+                given = place.next()
+            except OSError:  # tcpserver has ended
+                return 0
+            if given is None:
+                return 0
+            fd, text = given
+            ip, port, *peers = text.split(b" ")
+            self.children.peers = dict(enumerate(peers))
+            step = Connection(self, fd, (os.fsdecode(ip), int(port))).prepare()
+        return step
 
     def _ended(self, pid: int, status: int) -> None:
         if self.settings.verbosity >= 2:
@@ -490,6 +544,7 @@ def start(settings: Settings, host: bytes, port: int, program: list[bytes], env:
             pass
     os.close(0)
     os.close(1)
+    fds.fill_standard()  # what a pool has is not to have the numbers of a connection
     return Server(settings, program, env, listening)
 
 

@@ -4,8 +4,10 @@ import _socket
 import errno
 import os
 import select
+import time
 from _collections_abc import Callable
 
+from qmailpy.loops.pool import Pool
 from qmailpy.unix import processes, signals
 
 LARGEST_BACKLOG = 0x7FFFFFFF  # an int; the kernel has a smaller limit of its own
@@ -52,9 +54,10 @@ class Children:
 
 
 class Acceptor:
-    """The loop of a server. connected(fd, address) forks for a new connection and returns the pid, or raises
-    OSError if it cannot; ended(pid, wait status) and changed() tell of processes that ended and of a new count,
-    short(error) of the beginning of a time in which the system has no descriptor or memory for a connection."""
+    """The loop of a server. connected(fd, address) finds a process for a new connection and returns its pid, or raises
+    OSError if it cannot; ended(pid, wait status) and changed() tell of connections that ended and of a new count,
+    short(error) of the beginning of a time in which the system has no descriptor or memory for a connection. pool: the
+    processes that can serve again, if there are any."""
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Acceptor:
         ended: Callable[[int, int], None],
         changed: Callable[[], None],
         short: Callable[[OSError], None],
+        pool: Pool | None = None,
     ) -> None:
         self._listening = listening
         self._children = children
@@ -71,6 +75,7 @@ class Acceptor:
         self._ended = ended
         self._changed = changed
         self._short = short
+        self._pool = pool
         self._is_short = False
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -79,23 +84,28 @@ class Acceptor:
         signals.wake(self._waker)
         signals.catch(signals.CHLD, _nothing)
         signals.unblock(signals.CHLD)
+        pool, listening_fd = self._pool, self._listening.fileno()
         full = select.poll()
-        full.register(self._woken, select.POLLIN)
         free = select.poll()
-        free.register(self._woken, select.POLLIN)
-        free.register(self._listening.fileno(), select.POLLIN)
+        for poller in full, free:
+            poller.register(self._woken, select.POLLIN)
+            if pool is not None:
+                poller.register(pool.finished_fd, select.POLLIN)
+        free.register(listening_fd, select.POLLIN)
         self._reap()  # who ended before there was a handler
         children = self._children
         pause = False
+        idle_s: float | None = None
         while True:
             waiting = full if pause or children.count >= children.limit else free
-            ready = waiting.poll(SHORTAGE_MS if pause else None)
+            ready = [fd for fd, _ in waiting.poll(SHORTAGE_MS if pause else idle_s and idle_s * 1000)]
             pause = False
-            for fd, _ in ready:
-                if fd == self._woken:
-                    self._reap()
-                else:
-                    pause = not self._accept()
+            if pool is not None and (pool.finished_fd in ready or not ready):
+                idle_s = self._look_after(pool)
+            if self._woken in ready:
+                self._reap()
+            if listening_fd in ready:
+                pause = not self._accept()
 
     def release(self) -> None:
         """In a forked child: let go of what belongs to the server."""
@@ -129,17 +139,28 @@ class Acceptor:
         os.close(fd)
         return True
 
+    def _look_after(self, pool: Pool) -> float | None:
+        """Of processes that wait; returns for how many seconds nothing is to be done, None for ever."""
+        now = time.monotonic()
+        for pid in pool.finished(now):
+            self._end(pid, 0)
+        return pool.let_go(now)
+
     def _reap(self) -> None:
         try:
             os.read(self._woken, 4096)
         except BlockingIOError:
             pass
         for pid, status in processes.ended():
-            self._children.peers.pop(pid, None)
-            self._ended(pid, status)
-            if self._children.count:
-                self._children.count -= 1
-            self._changed()
+            if self._pool is None or not self._pool.gone(pid):
+                self._end(pid, status)
+
+    def _end(self, pid: int, status: int) -> None:
+        self._children.peers.pop(pid, None)
+        self._ended(pid, status)
+        if self._children.count:
+            self._children.count -= 1
+        self._changed()
 
 
 def shown(text: str) -> tuple[bytes, bytes | None]:

@@ -85,12 +85,12 @@ class Direct(Injection):
 
     __slots__ = ("_draft",)
 
-    def __init__(self, home: bytes) -> None:
+    def __init__(self, home: bytes, known: queue.Known | None) -> None:
         super().__init__()
         self.qp = os.getpid()
         self._draft: queue.Draft | None = None
         try:
-            self._draft = queue.Draft(home, os.getuid(), self.qp)
+            self._draft = queue.Draft(home, os.getuid(), self.qp, known)
         except queue.Trouble as e:
             self._code = e.code
 
@@ -471,9 +471,10 @@ def open_injection(
     env: "Env",
     spawn: "Callable[[Callable[[], object]], int]",
     become: "Callable[[list[bytes], Env], object]",
+    known: queue.Known | None = None,
 ) -> Injection:
     """Begin a message. Raises OSError where there is no pipe or process for it: `qqt failure`, in the words of the
-    originals.
+    originals. known: the same for all messages of a connection.
 
     spawn(child) forks, and child() returns what the child becomes; become(argv, env) makes that: chain.spawn and Exec.
     """
@@ -482,5 +483,5 @@ def open_injection(
         return Program(home, program or PROGRAM, env, spawn, become)
     if queue.may_write(home):
         owner = queue.to_become(home)
-        return Direct(home) if owner is None else Forked(home, owner, spawn)
+        return Direct(home, known) if owner is None else Forked(home, owner, spawn)
     return Service(home)

@@ -200,30 +200,43 @@ def pull_trigger(queue: int) -> None:
         os.close(fd)
 
 
+class Known:
+    """What a process that queues one message after another finds out with the first: invoker is invoked(uid) of them
+    all."""
+
+    __slots__ = ("invoker", "layout")
+
+    def __init__(self) -> None:
+        self.invoker = b""
+        self.layout: Layout | None = None
+
+
 class Draft:
     """A message on its way into the queue: write, begin_envelope, add, commit, in this order; or abandon; then release,
     always. Files have the names and modes that qmail-queue gives them, and the same things happen in the same order.
     Every method but the last two raises Trouble, and then all that qmail-queue would remove has been removed.
     """
 
-    __slots__ = ("_buffered", "_intd", "_layout", "_mess", "_parts", "_pid", "_queue", "_settled", "_start",
+    __slots__ = ("_buffered", "_intd", "_known", "_layout", "_mess", "_parts", "_pid", "_queue", "_settled", "_start",
                  "_uid", "number")  # fmt: skip
 
-    def __init__(self, home: bytes, uid: int, pid: int) -> None:
+    def __init__(self, home: bytes, uid: int, pid: int, known: Known | None = None) -> None:
         """uid: who has called; pid: who does this. Both are told by the Received line. Root has become whom to_become
-        names."""
+        names. known: of an earlier message of the same process, by the same caller."""
         self._start = int(time.time())
         self._uid = uid
         self._pid = pid
         self._mess = self._intd = -1
         self._settled = False  # once nothing is ours to remove
+        self._known = known or Known()
         self._queue = open_queue(home)
         try:
             self._create()
         except BaseException:
             self.release()
             raise
-        line = received.queue_line(pid, invoked(uid), self._start)
+        self._known.invoker = self._known.invoker or invoked(uid)
+        line = received.queue_line(pid, self._known.invoker, self._start)
         self._parts = [line]
         self._buffered = len(line)
 
@@ -236,9 +249,10 @@ class Draft:
         try:
             self.number = os.fstat(self._mess).st_ino
             code = report.NO_MESS
-            self._layout = find_layout(self._queue)
+            self._layout = self._known.layout or find_layout(self._queue)
             if not self._layout.split:
                 raise Trouble(code)
+            self._known.layout = self._layout
             self._link(pid_path, self._path(b"mess"))
             code = report.NO_PID
             os.unlink(pid_path, dir_fd=self._queue)

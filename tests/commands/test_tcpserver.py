@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests import dnsserver
-from tests.helpers import BIN, PYTHON, environment, needs, run
+from tests.helpers import BIN, PYTHON, environment, eventually, needs, run
+from tests.queuehomes import QueueHome
 from tests.servers import OURS, TIMEOUT, Server, home, pop3, public_folder, serve
 
 ENV = ["env", "-0"]
@@ -819,6 +821,7 @@ def test_closed_descriptors_at_start_do_no_harm(closed: str) -> None:
 
 def test_a_lack_of_descriptors_is_one_warning_and_no_connection_is_lost() -> None:
     with serve(OURS, "echo", "hello") as server:
+        server.line("tcpserver: status: 0/40")
         hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[1]
         used = len(os.listdir(f"/proc/{server.pid}/fd"))  # from 0 on, without a gap
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used, hard))
@@ -826,3 +829,131 @@ def test_a_lack_of_descriptors_is_one_warning_and_no_connection_is_lost() -> Non
             server.line("tcpserver: warning: unable to accept: process cannot open more files")
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
             assert client.recv(100) == b"hello\n"
+
+
+# A process that serves again
+
+
+def greeted(server: Server, *lines: bytes) -> bytes:
+    """A whole session of qmail-smtpd."""
+    return server.talk(b"".join(line + b"\r\n" for line in (b"HELO client.example", *lines, b"QUIT")))
+
+
+def served(server: Server) -> int:
+    """The process that has served the last connection, once the server knows of its end."""
+    pid = int(server.line(r"tcpserver: ok (\d+) .*")[1])
+    server.line(f"tcpserver: end {pid} status .*")
+    return pid
+
+
+@pytest.fixture
+def smtp_env(tmp_path: Path) -> dict[str, str]:
+    return QueueHome(tmp_path / "home").env()
+
+
+def test_a_process_serves_connections_one_after_the_other(smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env=smtp_env) as server:
+        pids = set()
+        for _ in range(5):
+            assert greeted(server).count(b"\r\n") == 3
+            pids.add(served(server))
+            server.line("tcpserver: status: 0/40")
+    assert len(pids) == 1
+
+
+def test_each_connection_has_an_environment_and_descriptors_of_its_own(smtp_env: dict[str, str], folder: Path) -> None:
+    at = rules(folder, '127.0.0.2:allow,DATABYTES="1"\n:allow\n', "again.cdb")
+    mail = (b"MAIL FROM:<a@b.example> SIZE=100",)
+    with serve(OURS, "qmail-smtpd", env=smtp_env, options=["-RHl0", "-x", at]) as server:
+        greeted(server)
+        pid = served(server)
+        before = sorted(os.listdir(f"/proc/{pid}/fd"))
+        for source, refused in (("127.0.0.2", True), ("127.0.0.1", False), ("127.0.0.2", True)):
+            said = server.talk(b"EHLO x\r\n" + mail[0] + b"\r\nQUIT\r\n", source)
+            assert (b"\r\n552 " in said) == refused
+            assert served(server) == pid
+        assert sorted(os.listdir(f"/proc/{pid}/fd")) == before
+
+
+def test_two_at_once_have_a_process_each(smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env=smtp_env) as server:
+        greeted(server)
+        first = served(server)
+        with server.connect() as one, server.connect() as other:
+            assert one.recv(4) == other.recv(4) == b"220 "
+            pids = [int(server.line(r"tcpserver: ok (\d+) .*")[1]) for _ in range(2)]
+    assert first in pids
+    assert len(set(pids)) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "session"),
+    [
+        (["qmail-smtpd"], {}, b"HELO x\r\n"),  # ends without QUIT
+        (["qmail-smtpd"], {"QMAILPY_AGAIN": "1"}, b"QUIT\r\n"),
+        (["qmail-smtpd"], {"QMAILPY_COLD": "1"}, b"QUIT\r\n"),
+        (["qmail-smtpd", "checkpassword-flatfile", "true"], {}, b"QUIT\r\n"),
+        (["argv0", "qmail-smtpd", "smtpd"], {}, b"QUIT\r\n"),
+        (["cat"], {}, b"x"),
+    ],
+    ids=["no good end", "each its own", "cold", "passwords", "behind another", "another's"],
+)
+def test_others_have_a_new_process_for_each_connection(
+    smtp_env: dict[str, str], words: list[str], change: dict[str, str], session: bytes
+) -> None:
+    with serve(OURS, *words, env={**smtp_env, **change}) as server:
+        pids = set()
+        for _ in range(3):
+            server.talk(session)
+            pids.add(served(server))
+    assert len(pids) == 3
+
+
+def test_a_process_serves_only_so_many(smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env={**smtp_env, "QMAILPY_AGAIN": "2"}) as server:
+        pids = []
+        for _ in range(4):
+            greeted(server)
+            pids.append(served(server))
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_a_process_that_is_killed_while_it_waits_is_not_counted(smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env=smtp_env, options=["-RHl0", "-c1"]) as server:
+        greeted(server)
+        pid = served(server)
+        os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: not server.children())
+        greeted(server)
+        assert served(server) != pid
+        server.line("tcpserver: status: 0/1")
+
+
+def test_who_waits_ends_with_tcpserver(smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env=smtp_env) as server:
+        greeted(server)
+        pid = served(server)
+        watch = os.pidfd_open(pid)
+        server.terminate()
+    poller = select.poll()
+    poller.register(watch, select.POLLIN)
+    assert poller.poll(TIMEOUT * 1000)
+    os.close(watch)
+
+
+def test_limits_count_the_connections_of_all_processes(smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env={**smtp_env, "MAXCONNIP": "1", "DIEMSG": "too many"}) as server:
+        for source in ("127.0.0.1", "127.0.0.2"):
+            greeted(server)
+            served(server)
+            with server.connect(source) as held:
+                assert held.recv(4) == b"220 "
+                assert server.talk(b"", source) == b"too many\r\n"
+
+
+@pytest.mark.parametrize("path", ["relative", "absolute"])
+def test_the_working_folder_is_the_same_for_each_connection(smtp_env: dict[str, str], path: str) -> None:
+    at = Path(smtp_env["QMAILHOME"])
+    env = {**smtp_env, "QMAILHOME": at.name if path == "relative" else str(at)}
+    with serve(OURS, "qmail-smtpd", env=env, cwd=at.parent) as server:
+        assert {greeted(server) for _ in range(3)} == {greeted(server)}
