@@ -11,6 +11,8 @@ BAD_HELO = b"553 sorry, your HELO host name has been denied (#5.7.1)"
 BAD_RECIPIENT = b"553 sorry, your envelope recipient is in my badrcptto list (#5.7.1)"
 NO_GATEWAY = b"553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)"
 
+LONGEST_NAME = 255  # bytes, RFC 1035 section 2.3.4
+
 List = frozenset[bytes]
 More = Callable[[bytes], "bytes | None"]
 
@@ -21,10 +23,11 @@ def folded(lines: "Iterable[bytes] | None") -> "List | None":
 
 
 def suffixes(host: bytes) -> list[bytes]:
-    """What a list may name host by: host itself, then what is left from each of its dots on."""
+    """What a list may name host by: host itself, then what is left from each of its dots on. What is too long for a
+    name is passed over: of 12 kB of dots there would be 75 MB."""
     host = host.lower()
     found = [host] if host else []
-    at = host.find(b".", 1)
+    at = host.find(b".", max(1, len(host) - LONGEST_NAME))
     while at >= 0:
         found.append(host[at:])
         at = host.find(b".", at + 1)

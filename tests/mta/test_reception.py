@@ -51,6 +51,17 @@ def test_every_ending_from_a_dot_on_is_asked_for(host: bytes, names: set[bytes])
     assert allowed(b"x@" + host, frozenset(names)) == bool(endings & names)
 
 
+def test_a_host_of_dots_costs_no_more_than_a_long_name() -> None:
+    name = b".a" * 127 + b"."
+    assert len(name) == 255
+    for host in (b"." * 12288, b"a" * 12288 + name):
+        endings = reception.suffixes(host)
+        assert endings[0] == host
+        assert max(map(len, endings[1:])) == 255
+    assert allowed(b"x@" + b"." * 800 + name, frozenset([name]))
+    assert allowed(b"x@" + b"." * 800, frozenset([b"." * 800]))
+
+
 @pytest.mark.parametrize(
     ("address", "found"),
     [(b"bad@X", True), (b"BAD@x", True), (b"good@x", False), (b"any@evil", True), (b"", False), (b"@evil", True)],
