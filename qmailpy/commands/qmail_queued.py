@@ -23,7 +23,7 @@ OPTIONS
     -c TOTAL      messages at a time; more clients wait (default 400)
     -u EACH       messages at a time of one user; more are refused for now, with code 71 (default: a quarter of TOTAL,
                   five eighths for root and for qmail's own accounts, which are alias, qmaild, qmaill, qmailp, qmailq,
-                  qmailr and qmails)
+                  qmailr and qmails). All others together have half of TOTAL, or EACH if that is more
     -t SECONDS    how long one may take, from its connection on (default 86400, which is also the most)
 
 ENVIRONMENT
@@ -35,7 +35,8 @@ EXIT STATUS
 
 SECURITY
     The service reads what clients send and gives none of its own to them. A client that hangs costs a process for as
-    long as -t says, at most EACH times. A process that does not end by itself two seconds after its time is over, or
+    long as -t says, at most EACH times; however many users do so, half of the places are left to qmail's own accounts
+    and so to the mail that comes in. A process that does not end by itself two seconds after its time is over, or
     after its client has hung up, is killed; one that the system does not let die, as in a file system of a user's own,
     keeps its place. Neither message nor addresses are looked at. HOME/run must be writable for its owner alone, and
     that is root or the owner of the queue: otherwise somebody else could take the socket's place and read mail.
@@ -64,6 +65,7 @@ USAGE = b"qmail-queued [ -c total ] [ -u each ] [ -t seconds ]"
 TOTAL = 400
 EACH = 1, 4  # of TOTAL
 OWN_EACH = 5, 8  # 250 as a rule: above the connections of an SMTP server and a submission server together
+OTHERS = 1, 2  # for all who are not qmail's own: or a few of them could keep all places for a day
 OWN = (b"alias", b"qmaild", b"qmaill", b"qmailp", b"qmailq", b"qmailr", b"qmails")
 REQUEST_S = 60  # how long a client may take to send its descriptors
 GRACE_S = 2  # to give up by itself, for a process whose client is gone or whose time is over
@@ -76,7 +78,7 @@ SHORTAGE_MS = 1000  # pause after an accept or fork that failed, unless a child 
 
 
 class Limits:
-    __slots__ = ("each", "own", "seconds", "total")
+    __slots__ = ("each", "others", "own", "seconds", "total")
 
     def __init__(self, given: list[tuple[bytes, bytes]]) -> None:
         """Raises ValueError: not a number, or 0."""
@@ -87,6 +89,7 @@ class Limits:
                 raise ValueError
         self.total = values[b"c"]
         self.each, self.own = (values.get(b"u", max(1, self.total * part // whole)) for part, whole in (EACH, OWN_EACH))
+        self.others = max(self.each, self.total * OTHERS[0] // OTHERS[1])
         self.seconds = min(values[b"t"], queue.DEATH)
 
 
@@ -238,10 +241,9 @@ class Service:
         kept = False
         try:
             uid, _ = local.peer(connection)
-            limit = self.limits.own if uid in self.own else self.limits.each
-            if not self.waiting or self.counts.get(uid, 0) >= limit:  # a client may be faster than poll
+            if not self.waiting or self.is_full(uid):  # a client may be faster than poll
                 self.hear({fd for fd, _ in self.poll.poll(0)})
-            if self.counts.get(uid, 0) >= limit:
+            if self.is_full(uid):
                 injection.reply(connection, 0, report.DEFERRED)
             else:
                 self.assign(connection, uid)
@@ -252,6 +254,14 @@ class Service:
             if not kept:
                 os.close(connection)
         return True
+
+    def is_full(self, uid: int) -> bool:
+        """Whether this user has all the places that he may have now."""
+        count = self.counts.get(uid, 0)
+        if uid in self.own:
+            return count >= self.limits.own
+        others = sum(number for each, number in self.counts.items() if each not in self.own)
+        return count >= self.limits.each or others >= self.limits.others
 
     def assign(self, connection: int, uid: int) -> None:
         """Raises OSError."""

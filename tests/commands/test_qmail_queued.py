@@ -2,6 +2,7 @@
 
 import array
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from qmailpy.commands import qmail_queued
 from qmailpy.stores import injection
-from qmailpy.unix import local, processes
+from qmailpy.unix import local, processes, timed
 from tests.helpers import BIN, eventually, run
 from tests.queuehomes import QueueHome, QueueService, nobody, queue_home, run_queue, shared_home
 
@@ -277,11 +278,31 @@ def test_a_waiting_process_whose_link_is_broken_is_passed_over(tmp_path: Path) -
 
 def test_qmails_own_accounts_get_more_places_than_others() -> None:
     limits = qmail_queued.Limits([])
-    assert (limits.total, limits.each, limits.own) == (400, 100, 250)
+    assert (limits.total, limits.each, limits.own, limits.others) == (400, 100, 250, 200)
     limits = qmail_queued.Limits([(b"u", b"7")])
-    assert (limits.total, limits.each, limits.own) == (400, 7, 7)
+    assert (limits.total, limits.each, limits.own, limits.others) == (400, 7, 7, 200)
+    limits = qmail_queued.Limits([(b"u", b"300")])
+    assert (limits.each, limits.others) == (300, 300)
     limits = qmail_queued.Limits([(b"c", b"1")])
-    assert (limits.total, limits.each, limits.own) == (1, 1, 1)
+    assert (limits.total, limits.each, limits.own, limits.others) == (1, 1, 1, 1)
+
+
+def call_as(home: QueueHome, uid: int) -> Call:
+    os.setresuid(uid, uid, 0)
+    try:
+        return Call(home)
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_many_users_together_leave_half_of_the_places_to_qmails_own_accounts(shared_home: QueueHome) -> None:
+    with QueueService(shared_home, "-c", "4"):
+        calls = [call_as(shared_home, uid) for uid in (61001, 61002, 61003, 61004)]
+        for call in calls[2:]:
+            timed.wait(call.connection, select.POLLIN, 20)
+            assert injection.answer(call.connection)[1] == 71
+            call.hang_up()
+        assert [call.finish()[1] for call in (Call(shared_home), calls[0], calls[1])] == [0, 0, 0]
 
 
 def test_the_folder_of_the_socket_may_be_the_owners(shared_home: QueueHome) -> None:
