@@ -303,7 +303,10 @@ class Service:
         signals.forget_handlers()
         fds.close_others(0, 1, 2, link.fileno())
         while True:
-            text, passed, _, _ = link.recvmsg(UID.size, _socket.CMSG_SPACE(HANDED.size), _socket.MSG_CMSG_CLOEXEC)
+            try:
+                text, passed, _, _ = link.recvmsg(UID.size, _socket.CMSG_SPACE(HANDED.size), _socket.MSG_CMSG_CLOEXEC)
+            except ConnectionResetError:  # the service has ended without having heard our last word
+                return 0
             if not text:
                 return 0
             (uid,) = UID.unpack(text)

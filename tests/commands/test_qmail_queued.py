@@ -276,6 +276,23 @@ def test_a_waiting_process_whose_link_is_broken_is_passed_over(tmp_path: Path) -
     client.close()
 
 
+def test_a_process_whose_service_has_ended_without_hearing_it_ends_too(tmp_path: Path) -> None:
+    service = service_of(os.fsencode(tmp_path))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(qmail_queued.DONE)
+    ours.close()
+    pid = os.fork()
+    if not pid:
+        code = 99
+        try:
+            code = service.work(theirs)
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    service.listening.close()
+    theirs.close()
+
+
 def test_qmails_own_accounts_get_more_places_than_others() -> None:
     limits = qmail_queued.Limits([])
     assert (limits.total, limits.each, limits.own, limits.others) == (400, 100, 250, 200)
