@@ -15,6 +15,7 @@ and mended. Messages are none of its business.
 All belong to the group qmail. In the queue of the big-todo patch todo and intd are split like mess.
 """
 
+import errno
 import os
 import stat
 
@@ -179,7 +180,8 @@ class Mason:
             return -1
 
     def _make(self, parent: int, name: bytes, node: Node) -> int:
-        """What is made is open to its owner alone until the owner is right."""
+        """What is made is open to its owner alone until the owner is right. The folder's owner may put something else
+        in its place meanwhile: that is not given away."""
         if node.kind == FOLDER:
             os.mkdir(name, 0o700, dir_fd=parent)
         elif node.kind == FIFO:
@@ -193,6 +195,8 @@ class Mason:
         fd = self._open(parent, name)
         try:
             status = os.fstat(fd)
+            if not _fits(status, node) or status.st_uid != os.geteuid():
+                raise FileExistsError(errno.EEXIST, "")
             owner = self._owners.uid(node.account), self._owners.gid
             if (status.st_uid, status.st_gid) != owner:
                 os.fchown(fd, *owner)
@@ -205,7 +209,7 @@ class Mason:
     def _mend(self, fd: int, path: bytes, node: Node) -> bool:
         """False if it is something else."""
         status = os.fstat(fd)
-        if stat.S_IFMT(status.st_mode) != node.kind or (node.kind != FOLDER and status.st_nlink != 1):
+        if not _fits(status, node):
             self._refuse(path, b"is not " + _called(node))
             return False
         uid = self._owners.uid(node.account)
@@ -234,6 +238,11 @@ class Mason:
             os.ftruncate(writable, size)
         finally:
             os.close(writable)
+
+
+def _fits(status: os.stat_result, node: Node) -> bool:
+    """Whether it is of that kind, and has no second name, by which it might be something else's."""
+    return stat.S_IFMT(status.st_mode) == node.kind and (node.kind == FOLDER or status.st_nlink == 1)
 
 
 def _called(node: Node) -> bytes:

@@ -79,3 +79,25 @@ def test_what_the_system_refuses_has_its_path(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(Failed) as raised:
         mason.work(os.fsencode(tmp_path), queuetree.tree(1, False))
     assert (raised.value.complaint, raised.value.errno) == (b"unable to make or mend queue/lock/trigger", 28)
+
+
+def test_what_is_put_in_the_place_of_a_new_file_is_not_given_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    make_fifo = os.mkfifo
+
+    def make_and_swap(name: bytes, mode: int, dir_fd: int) -> None:
+        make_fifo(name, mode, dir_fd=dir_fd)
+        os.unlink(name, dir_fd=dir_fd)
+        os.link(secret, name, dst_dir_fd=dir_fd)
+
+    (tmp_path / "home").mkdir()
+    place = os.fsencode(tmp_path / "home")
+    mason = queuetree.Mason(queuetree.Owners(place), False, lambda *_: None, lambda *_: None)
+    monkeypatch.setattr(os, "mkfifo", make_and_swap)
+    with pytest.raises(Failed) as raised:
+        mason.work(place, queuetree.tree(1, False))
+    assert raised.value.complaint == b"unable to make or mend queue/lock/trigger"
+    assert secret.stat().st_mode & 0o777 == 0o600
