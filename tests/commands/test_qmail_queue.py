@@ -198,7 +198,7 @@ def running(home: QueueHome, argv: list[str | Path]) -> "subprocess.Popen[bytes]
     assert process.stdin is not None
     process.stdin.write(b"x")
     process.stdin.flush()
-    assert eventually(lambda: "mess" in left(home))
+    assert eventually(lambda: left(home) == {"mess"})  # its name in pid is gone
     return process
 
 
