@@ -70,8 +70,9 @@ THROTTLING
     Right passwords take nothing off the counts of addresses and accounts. Names count without regard to case.
     Questions that are not tried are not counted, and neither is an answer of later.
 
-    There are at most 10000 records of addresses, accounts and pairs each; what weighs least is forgotten first. A
-    restart forgets all.
+    There are at most 10000 records of addresses, accounts and pairs each; what weighs least is forgotten first. Of
+    known pairs there are 10000, and 100 of one account: first forgotten is the one of that account that was right
+    longest ago, or else one of the account that was. A restart forgets all.
 
 LOG
     On descriptor 2, a line for each question that was not answered with yes:

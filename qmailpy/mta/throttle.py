@@ -29,6 +29,7 @@ LONGEST_ACCOUNT = 8.0
 LONGEST_PAIR = 8.0  # or who has a new password would be refused while his old program tries
 FREE_PAIR = 5
 REMEMBERED = 30 * 86400.0  # seconds that a pair stays known after it was right
+PLACES = 100  # known pairs of one account: who has many addresses must not make those of others forgotten
 
 
 class Record:
@@ -123,6 +124,42 @@ class Table:
             del self.records[key]
 
 
+class Known:
+    """Pairs that were right. Accounts, and the addresses of each, stand in the order of their last right passwords."""
+
+    __slots__ = ("_accounts", "_size")
+
+    def __init__(self) -> None:
+        self._accounts: dict[int, dict[bytes, float]] = {}  # name, place: until when
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def until(self, place: bytes, name: int) -> float:
+        """When the pair will be forgotten; 0 if it is not known."""
+        return self._accounts.get(name, {}).get(place, 0.0)
+
+    def add(self, place: bytes, name: int, until: float) -> None:
+        places = self._accounts.pop(name, {})
+        self._accounts[name] = places
+        if places.pop(place, None) is not None:
+            self._size -= 1
+        if len(places) >= PLACES:
+            self._forget_one(name)
+        elif self._size >= SIZE:
+            self._forget_one(next(iter(self._accounts)))
+        places[place] = until
+        self._size += 1
+
+    def _forget_one(self, name: int) -> None:
+        places = self._accounts[name]
+        del places[next(iter(places))]
+        self._size -= 1
+        if not places:
+            del self._accounts[name]
+
+
 class Throttle:
     """wait, then begin, then end with what begin gave. Address and account are as they came."""
 
@@ -134,7 +171,7 @@ class Throttle:
         self._addresses = Table(free_address, LONGEST_ADDRESS, half_life)
         self._accounts = Table(free_account, LONGEST_ACCOUNT, half_life)
         self._pairs = Table(FREE_PAIR if free_address or free_account else 0, LONGEST_PAIR, half_life)
-        self._known: dict[Hashable, float] = {}  # pair: until when; the one that was right last is the last
+        self._known = Known()
         self._trusted = frozenset(map(network, trusted))
 
     def names(self, address: bytes, account: bytes) -> tuple[bytes, int]:
@@ -144,7 +181,7 @@ class Throttle:
     def known(self, address: bytes, account: bytes, now: float) -> bool:
         """Whether this address has been right about this account within the last month."""
         place = network(address)
-        return place not in self._trusted and self._known.get(_pair(place, _folded(account)), now) > now
+        return place not in self._trusted and self._known.until(place, _folded(account)) > now
 
     def fresh(self, address: bytes, now: float) -> bool:
         """Whether this address has no failure that weighs anything, and no attempt runs from it."""
@@ -170,21 +207,17 @@ class Throttle:
             table.end(key, right is False, now)
         place = network(address)
         if right and place not in self._trusted:
-            pair = _pair(place, _folded(account))
-            self._pairs.forgive(pair)
-            self._known.pop(pair, None)
-            if len(self._known) >= SIZE:
-                del self._known[next(iter(self._known))]
-            self._known[pair] = now + REMEMBERED
+            name = _folded(account)
+            self._pairs.forgive(_pair(place, name))
+            self._known.add(place, name, now + REMEMBERED)
 
     def _keys(self, address: bytes, account: bytes, now: float) -> "list[tuple[Table, Hashable]]":
         """What an attempt counts for."""
         place, name = network(address), _folded(account)
         if place in self._trusted:
             return [(self._accounts, name)]
-        pair = _pair(place, name)
-        if self._known.get(pair, now) > now:
-            return [(self._pairs, pair)]
+        if self._known.until(place, name) > now:
+            return [(self._pairs, _pair(place, name))]
         return [(self._addresses, place), (self._accounts, name)]
 
 

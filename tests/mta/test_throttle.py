@@ -140,6 +140,35 @@ def test_right_passwords_do_not_clear_the_address() -> None:
     assert (attempts.wait(HERE, b"user") or 0) > 0
 
 
+def test_an_account_with_many_addresses_makes_no_other_forgotten() -> None:
+    attempts = Attempts()
+    attempts.attempt(HERE, b"max", right=True)
+    places = [b"2001:db8:%x:%x::1" % divmod(number, 256) for number in range(throttle.SIZE + 1)]
+    for place in places:
+        attempts.attempt(place, b"eve", right=True)
+    assert attempts.throttle.known(HERE, b"max", attempts.now)
+    assert [attempts.throttle.known(place, b"eve", attempts.now) for place in places[-101:]] == [False] + [True] * 100
+
+
+def test_what_was_right_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "SIZE", 4)
+    attempts = Attempts()
+    for place, account in ((HERE, b"max"), (HERE, b"eve"), (THERE, b"eve"), (HERE, b"joe"), (HERE, b"max")):
+        attempts.attempt(place, account, right=True)
+
+    def known() -> list[bytes]:
+        pairs = [(place, account) for account in (b"max", b"eve", b"joe", b"kim", b"lee") for place in (HERE, THERE)]
+        return [account for place, account in pairs if attempts.throttle.known(place, account, attempts.now)]
+
+    assert known() == [b"max", b"eve", b"eve", b"joe"]
+    attempts.attempt(HERE, b"kim", right=True)
+    assert known() == [b"max", b"eve", b"joe", b"kim"]
+    assert not attempts.throttle.known(HERE, b"eve", attempts.now)
+    attempts.attempt(HERE, b"lee", right=True)
+    attempts.attempt(THERE, b"lee", right=True)
+    assert known() == [b"max", b"kim", b"lee", b"lee"]
+
+
 def test_a_pair_is_forgotten_after_a_month() -> None:
     attempts = Attempts()
     attempts.attempt(HERE, b"max", right=True)
