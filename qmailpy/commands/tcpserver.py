@@ -437,9 +437,10 @@ class Server:
 
     def _connected(self, fd: int, remote: accept.Address) -> int:
         try:
-            if self.pool is None:
-                return chain.spawn(lambda: self._serve(fd, remote), self.env, "tcpserver")
-            return self.pool.hand_over(fd, self._described(remote)) or self._enlarge(self.pool, fd, remote)
+            pid = self.pool.hand_over(fd, self._described(remote)) if self.pool is not None else 0
+            if not pid and self.pool is not None and self.pool.has_room():
+                pid = self._enlarge(self.pool, fd, remote)
+            return pid or chain.spawn(lambda: self._serve(fd, remote), self.env, "tcpserver")
         except OSError as e:
             if self.settings.verbosity:
                 strerr.say(b"tcpserver: %sunable to fork: %s\n" % (DROPPING, strerr.reason(e)))
@@ -471,7 +472,10 @@ class Server:
     def _serve_all(self, place: pool.Place, fd: int, remote: accept.Address) -> Exec | int:
         """In a process of its own: this connection and others, until one has an end that is out of the ordinary."""
         identity = os.getresuid(), os.getresgid()
-        folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # one of root's, and there is no way back for -u
+            return self._serve(fd, remote)
         step = self._serve(fd, remote)
         for _ in range(self.again - 1):
             if isinstance(step, int):

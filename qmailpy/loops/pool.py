@@ -7,9 +7,12 @@ writes its pid into a pipe that all share, and waits. It ends when its line does
 import _socket
 import os
 import struct
+import sys
 
 IDLE_S = 10  # after which a process that waits is let go
 LONGEST = 1 << 17  # bytes of a text
+
+SPARE = 32  # descriptors of the parent besides its lines
 
 PID = struct.Struct("i")
 FD = struct.Struct("i")
@@ -18,15 +21,21 @@ FD = struct.Struct("i")
 class Pool:
     """The parent's side."""
 
-    __slots__ = ("_idle", "_let_go", "_lines", "_telling", "finished_fd")
+    __slots__ = ("_idle", "_let_go", "_lines", "_most", "_telling", "finished_fd")
 
     def __init__(self) -> None:
         """Raises OSError."""
+        limit = os.sysconf("SC_OPEN_MAX")
+        self._most = limit - SPARE if limit >= 0 else sys.maxsize
         self.finished_fd, self._telling = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.finished_fd, False)
         self._lines: dict[int, _socket.socket] = {}
         self._idle: dict[int, float] = {}  # pid -> since when, in this order; the last one has the warmest memory
         self._let_go: set[int] = set()  # idle ones that are to end, or have
+
+    def has_room(self) -> bool:
+        """Whether there may be another one: each takes a descriptor, and connections come first."""
+        return len(self._lines) < self._most
 
     def line(self) -> "tuple[_socket.socket, Place]":
         """Before a fork: the parent's end, for add, and what the child takes with it. Raises OSError."""

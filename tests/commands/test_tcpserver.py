@@ -17,7 +17,7 @@ import pytest
 from tests import dnsserver
 from tests.helpers import BIN, PYTHON, environment, eventually, needs, run
 from tests.queuehomes import QueueHome
-from tests.servers import OURS, TIMEOUT, Server, home, pop3, public_folder, serve
+from tests.servers import OURS, TIMEOUT, Server, home, pop3, public_folder, reachable_python, serve
 
 ENV = ["env", "-0"]
 NOT_RUN = b"tcpserver: warning: dropping connection, unable to run nowhere: file does not exist\n"
@@ -873,6 +873,27 @@ def test_each_connection_has_an_environment_and_descriptors_of_its_own(smtp_env:
             assert (b"\r\n552 " in said) == refused
             assert served(server) == pid
         assert sorted(os.listdir(f"/proc/{pid}/fd")) == before
+
+
+def test_in_a_folder_that_is_closed_to_whom_it_becomes_it_serves_all_the_same(root: None, folder: Path) -> None:
+    home = QueueHome(folder / "home")
+    closed = folder / "closed"
+    closed.mkdir(0o700)
+    options = ["-RHl0", "-u", str(OTHER_UID), "-g", str(OTHER_UID)]
+    with serve(OURS, "qmail-smtpd", env={**home.env(), **reachable_python()}, options=options, cwd=closed) as server:
+        for _ in range(2):
+            assert greeted(server).count(b"\r\n") == 3
+            served(server)
+
+
+def test_with_fewer_descriptors_than_places_no_connection_is_dropped(smtp_env: dict[str, str]) -> None:
+    prefix = ["sh", "-c", 'ulimit -n 40; exec "$0" "$@"']
+    with serve(OURS, "qmail-smtpd", env=smtp_env, options=["-RHl0", "-c60"], prefix=prefix) as server:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(server.connect()) for _ in range(50)]
+            assert [client.recv(4) for client in clients] == [b"220 "] * 50
+        server.line("tcpserver: status: 50/60")
+        server.line("tcpserver: status: 0/60")
 
 
 def test_two_at_once_have_a_process_each(smtp_env: dict[str, str]) -> None:

@@ -72,10 +72,24 @@ def test_one_that_has_been_killed_while_it_waited_is_passed_over(
 
 def test_a_text_that_is_too_long_is_for_a_new_process(connection: int) -> None:
     of = pool.Pool()
-    member(of, os.getpid()).done()
+    place = member(of, os.getpid())  # which is open as long as it has a name
+    place.done()
     of.finished(0)
     assert of.hand_over(connection, b"x" * (pool.LONGEST + 1)) == 0
     assert of.hand_over(connection, b"x" * pool.LONGEST) == os.getpid()
+
+
+def test_there_is_room_as_long_as_there_are_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sysconf", lambda name: pool.SPARE + 2)
+    of = pool.Pool()
+    rooms = []
+    for pid in (101, 102):
+        rooms.append(of.has_room())
+        member(of, pid)
+    assert rooms == [True, True]
+    assert not of.has_room()
+    of.gone(101)
+    assert of.has_room()
 
 
 def test_a_place_ends_with_its_pool() -> None:
