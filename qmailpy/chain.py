@@ -9,6 +9,7 @@ contract; tests/test_chain.py holds one test per line of it.
     run       trampoline: until an exit code is left
     attempt   the same for one who waits only to translate the status: no fork where the steps are warm
     spawn     the same in a forked child, for those who go on meanwhile
+    serve     the same in a forked child that goes on with the next task
     preload   import, before the first fork, what the forked children will need
     start     what a launcher in bin/ calls
 
@@ -30,6 +31,7 @@ COLD = b"QMAILPY_COLD"
 
 # Errors of execve after which the search along PATH goes on, as in execvp(3) and pathexec_run.
 SEARCH_ON = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR})
+NOT_FOR_US = SEARCH_ON - {errno.ENOENT}  # of a file that is there; its interpreter is not, with ENOENT
 
 KEPT_FROM = 100  # attempt's copies of 1 and 2 lie above any number that a chain gives a meaning to
 KEPT_FROM_IF_FEW = 10  # the same under a small limit on descriptors
@@ -45,9 +47,11 @@ class Exec:
 
     file is what is looked for, argv[0] unless named. If it cannot be run, `who: complaint SHOWN: reason` is said,
     where shown is file unless named, and the exit code is `code`; an empty `who` says nothing (popup, checkpassword).
+    absent is the exit code if there is nothing to execute of that name, `code` unless named: then trying again is in
+    vain. A file that is there, and cannot be executed now, may want its interpreter, or the system memory.
     """
 
-    __slots__ = ("argv", "code", "complaint", "env", "file", "shown", "who")
+    __slots__ = ("absent", "argv", "code", "complaint", "env", "file", "shown", "who")
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class Exec:
         complaint: bytes = b"fatal: unable to run",
         code: int = strerr.LATER,
         shown: bytes | None = None,
+        absent: int | None = None,
     ) -> None:
         self.argv = argv
         self.env = env
@@ -66,6 +71,7 @@ class Exec:
         self.complaint = complaint
         self.code = code
         self.shown = self.file if shown is None else shown
+        self.absent = absent
 
 
 class _Toolkit:
@@ -139,10 +145,10 @@ def _execute(path: bytes, step: Exec) -> OSError:
         return e
 
 
-def _cannot_run(step: Exec, error: OSError) -> int:
+def _cannot_run(step: Exec, error: OSError, absent: bool) -> int:
     if step.who:
         strerr.say(b"%s: %s %s: %s\n" % (step.who, step.complaint, step.shown, strerr.reason(error)))
-    return step.code
+    return step.absent if absent and step.absent is not None else step.code
 
 
 def _checked(result: "int | Exec") -> "int | Exec":
@@ -154,7 +160,7 @@ def _checked(result: "int | Exec") -> "int | Exec":
         return result & 255
     words = b"".join((result.file, *result.argv, *result.env, *result.env.values()))
     if b"\0" in words or not result.argv[0]:  # Python's execve refuses an empty argv[0]
-        return _cannot_run(result, OSError(errno.EINVAL, ""))
+        return _cannot_run(result, OSError(errno.EINVAL, ""), absent=not result.file)
     if b"" in result.env or b"=" in b"".join(result.env):
         result.env = {name: value for name, value in result.env.items() if name and b"=" not in name}
     return result
@@ -198,11 +204,13 @@ def _follow(step: "int | Exec", env: Env, waiting: bool) -> int:
     """The trampoline. Returns a wait status if somebody waits (attempt), else an exit code."""
     while isinstance(step, Exec):
         problem = OSError(errno.ENOENT, "")
+        absent = True
         for path in _candidates(step.file, env):
             try:
                 name = _own(path, os.stat(path), env)
             except OSError as e:
                 error = e  # execve would have met the same
+                absent = absent and not strerr.error_temp(e)
             else:
                 if name:
                     _shed()
@@ -212,13 +220,14 @@ def _follow(step: "int | Exec", env: Env, waiting: bool) -> int:
                 if waiting:
                     return _wait_for(step, env)
                 error = _execute(path, step)
+                absent = absent and error.errno in NOT_FOR_US
             if error.errno != errno.ENOENT:
                 problem = error
             if error.errno not in SEARCH_ON:
-                step = _cannot_run(step, error)
+                step = _cannot_run(step, error, absent)
                 break
         else:
-            step = _cannot_run(step, problem)
+            step = _cannot_run(step, problem, absent)
     return step << 8 if waiting else step
 
 
@@ -284,6 +293,48 @@ def spawn(child: Callable[[], int | Exec], env: Env, who: str) -> int:
     return pid
 
 
+def serve(
+    child: Callable[[], int | Exec],
+    then: "Callable[[int], Callable[[], int | Exec] | int]",
+    env: Env,
+    who: str,
+    kept: int,
+) -> int:
+    """As spawn; but when an exit code is left, then(code) says what the same process does next, with all that programs
+    have left but handlers, timers, umask and the descriptors that exec closes. An exit code ends it.
+
+    kept: a descriptor that warm steps leave open. For programs that change nothing else, or to what it may stay.
+    """
+    pid = os.fork()
+    if pid == 0:
+        umask = os.umask(0)
+        os.umask(umask)
+        _run_and_exit(lambda: _serve(child, then, env, who, kept, umask), env, who)
+    return pid
+
+
+def _serve(
+    child: Callable[[], int | Exec],
+    then: "Callable[[int], Callable[[], int | Exec] | int]",
+    env: Env,
+    who: str,
+    kept: int,
+    umask: int,
+) -> int:
+    _Toolkit.kept = (kept,)
+    task: Callable[[], int | Exec] | int = child
+    while not isinstance(task, int):
+        try:
+            code = run(task(), env)
+        except BaseException as e:
+            code = _bug(who, e)
+        signals.stop_timers()
+        signals.forget_handlers()
+        os.umask(umask)
+        task = then(code)
+    return task
+
+
 def _run_and_exit(first: Callable[[], int | Exec], env: Env, who: str) -> None:
     """Never returns.
 
@@ -314,6 +365,11 @@ def command_of(word: bytes, env: Env) -> str:
         except (OSError, ValueError):
             continue
     return ""
+
+
+def can_run(word: bytes, env: Env) -> bool:
+    """Whether there is a file to execute for word, as far as this process may see."""
+    return any(os.access(path, os.X_OK) and not os.path.isdir(path) for path in _candidates(word, env))
 
 
 def serves_again(argv: list[bytes], env: Env) -> bool:

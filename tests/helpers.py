@@ -30,6 +30,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     **dict.fromkeys(("setpriv", "unshare"), "util-linux"),
     "cdb": "tinycdb",
+    "ip": "iproute2",
     "dovecot": "dovecot-core dovecot-pop3d",
     "getmail": "getmail6",
 }

@@ -184,7 +184,8 @@ def inside(home: QueueHome, argv: Sequence[str | Path]) -> list[str | Path]:
     theirs = Path(argv[0]).parent.parent / "queue"
     for path in (home.queue, *home.queue.rglob("*")):
         own = theirs / path.relative_to(home.queue)
-        status = (own if own.exists() else own.parent).stat()  # a message belongs to its folder's owner
+        there = next(folder for folder in (own, *own.parents) if folder.exists())
+        status = there.stat()  # a message belongs to its folder's owner
         os.chown(path, status.st_uid, status.st_gid)
     return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', home.queue, theirs, *argv]
 

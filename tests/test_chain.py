@@ -422,6 +422,34 @@ def test_who_could_not_run_the_next_program_says_so_and_ends_with_111(
     assert (done.returncode, done.stderr) == (111, b"argv0: fatal: unable to run %s: %s\n" % (name.encode(), reason))
 
 
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ("[b'nowhere'], env", 7),
+        ("[b'/nowhere/x'], env", 7),
+        ("[b''], env", 7),
+        ("[b'/'], env", 7),
+        ("[b'/etc/passwd'], env", 7),
+        ("[b'no-python'], env", 3),
+        ("[b'no-program'], env", 3),
+        ("[b'x\\0'], env", 3),
+    ],
+)
+def test_what_is_not_there_has_a_code_of_its_own(own_home: Home, step: str, code: int) -> None:
+    executable(own_home.before / "no-python", "#!/nowhere/python3\n")
+    executable(own_home.before / "no-program", "\0")
+    assert own_home.run("do", f"result = Exec({step}, code=3, absent=7)").returncode == code
+
+
+def test_a_program_can_be_run_if_there_is_a_file_to_execute(own_home: Home) -> None:
+    executable(own_home.before / "program", "#!/bin/sh\n")
+    (own_home.before / "text").touch()
+    (own_home.before / "folder").mkdir()
+    names = ("program", "text", "folder", "missing", str(own_home.before / "program"), "/nowhere/program")
+    own_home.run("do", f"tell([chain.can_run(name.encode(), env) for name in {names}]); result = 0")
+    assert own_home.facts() == [True, False, False, False, True, False]
+
+
 def test_who_says_nothing_when_it_has_no_name_and_uses_its_own_code_and_complaint(home: Home) -> None:
     done = home.run("do", "result = Exec([b'nowhere'], env, code=3)")
     assert (done.returncode, done.stderr) == (3, b"")
@@ -682,6 +710,42 @@ def test_a_spawned_child_ends_with_the_code_of_its_chain(home: Home) -> None:
     done = home.run("do", code)
     assert [os.waitstatus_to_exitcode(status) for status in home.facts()] == [0, 3, 7, 111, 9, 5, -9]
     assert done.stderr.startswith(b"do: fatal: bug: ZeroDivisionError at ")
+
+
+def test_one_who_serves_makes_one_task_after_another_with_its_descriptor_and_little_else(home: Home) -> None:
+    """An exception in one ends only that; the last code is the process's."""
+    code = """
+from qmailpy.unix import signals
+reading, writing = os.pipe()
+other = os.open('/dev/null', os.O_RDONLY)
+tasks = [lambda: 1 // 0, lambda: Exec([b'report'], {**env, b'REPORT': b'facts'})]
+tasks.append(lambda: Exec([b'do', b'result = 4'], env))
+codes = []
+def first():
+    signals.catch(signals.TERM, print); signals.alarm(1000); os.umask(0o123)
+    return Exec([b'do', b'result = 300'], env)
+def then(code):
+    codes.append((code, os.umask(0o22), signals._caught, len(os.listdir('/proc/self/fd'))))
+    if tasks:
+        return tasks.pop(0)
+    os.write(writing, repr(codes).encode())
+    return 9
+os.umask(0o22)
+pid = chain.serve(first, then, env, 'do', writing)
+os.close(writing)
+tell([os.read(reading, 4096).decode(), os.waitpid(pid, 0)[1]])
+result = 0
+"""
+    done = home.run("do", code, cwd=home.folder)
+    text, status = home.facts()
+    assert os.waitstatus_to_exitcode(status) == 9
+    codes = ast.literal_eval(text.replace("set()", "0"))
+    assert [code for code, *_ in codes] == [300 & 255, 111, 0, 4]
+    assert [rest for _, *rest in codes] == [[0o22, 0, 5]] * 4  # 0, 1, 2, the pipe, and that of the listing
+    assert done.stderr.startswith(b"do: fatal: bug: ZeroDivisionError at ")
+    found = ast.literal_eval((home.folder / "facts").read_text())
+    assert found["timers"] == [0, 0, 0]
+    assert found["status"]["SigCgt"] == "0" * 16
 
 
 def test_preload_imports_the_commands_named_and_nothing_else(home: Home) -> None:

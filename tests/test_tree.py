@@ -53,7 +53,7 @@ MAY_IMPORT = {
 
 # No I/O, no clock: all that these rooms have from outside.
 PURE = ("formats/", "mta/", "protocols/", "supervision/", "registry.py")
-PURE_MODULES = {"_collections_abc", "_md5", "binascii", "collections.abc", "errno", "re", "struct"}
+PURE_MODULES = {"_collections_abc", "_heapq", "_md5", "binascii", "collections.abc", "errno", "re", "struct"}
 
 # Rooms whose modules keep nothing: a process may be several programs one after the other.
 STATELESS = ("commands/", "formats/", "loops/", "mta/", "protocols/", "stores/", "supervision/")

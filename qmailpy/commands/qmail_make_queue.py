@@ -19,6 +19,9 @@ DESCRIPTION
     not exist, the owner of the home, or its group, takes its place. As another user it makes a queue for that user
     alone.
 
+    The queue of the original lacks one directory: last, where qmail-send keeps for qmail-queuectl why recipients have
+    been put off. In such a queue it is made, and the original takes no notice of it.
+
     The messages in a queue are spread over as many directories as there are in mess. That number cannot be changed
     later, but by hand while the queue is empty.
 
@@ -44,7 +47,7 @@ BUGS
     remove directories from a queue.
 
 SEE ALSO
-    qmail-queue(8), qmail-qread(8), qmail-qstat(8)
+    qmail-queue(8), qmail-qread(8), qmail-qstat(8), qmail-queuectl(8)
 """
 
 from qmailpy import strerr

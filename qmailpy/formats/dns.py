@@ -10,6 +10,7 @@ from qmailpy.formats import numbers
 A = 1
 CNAME = 5
 PTR = 12
+MX = 15
 TXT = 16
 AAAA = 28
 IN = 1
@@ -20,8 +21,10 @@ LONGEST_NAME = 255  # wire form, RFC 1035 section 2.3.4
 MOST_POINTERS = 128  # more than a name can have labels
 
 RESPONSE = 0x8000  # flags, RFC 1035 section 4.1.1
+AUTHORITATIVE = 0x0400
 TRUNCATED = 0x0200
 RECURSION_DESIRED = 0x0100
+RECURSION_AVAILABLE = 0x0080
 RCODE = 0x000F
 NO_ERROR = 0
 NO_SUCH_NAME = 3
@@ -77,6 +80,20 @@ def _labels(name: bytes) -> list[bytes]:
 
 def _shown(byte: int) -> bytes:
     return bytes((byte,)) if byte in PLAIN else b"\\%03o" % byte
+
+
+def a_labels(name: bytes) -> bytes:
+    """A dotted name of which labels are in UTF-8 as DNS has it, `xn--` and Punycode in place of each of these; a name
+    that is no UTF-8 as it is. RFC 5891, without its tests of what may be a label."""
+    if name.isascii():
+        return name
+    try:
+        labels = [label.lower() for label in name.decode().split(".")]
+        return b".".join([
+            label.encode() if label.isascii() else b"xn--" + label.encode("punycode") for label in labels
+        ])  # fmt: skip
+    except UnicodeError:
+        return name
 
 
 def scan4(text: bytes) -> tuple[bytes, int]:
@@ -192,14 +209,22 @@ def rcode(packet: bytes) -> int:
     return _number(packet, 2) & RCODE
 
 
-def records(packet: bytes, kind: int) -> list[tuple[int, bytes]]:
-    """(position of its data in the packet, data) of each record of that kind that belongs to the question's name
-    or to what its CNAME records lead to, in the packet's order. Raises Malformed."""
+def lame(packet: bytes) -> bool:
+    """Whether it is a mere referral: nothing is in it, from a server that neither asks others nor owns the zone. That
+    says nothing about the name."""
+    return not _number(packet, 6) and not _number(packet, 2) & (RECURSION_AVAILABLE | AUTHORITATIVE)
+
+
+Found = tuple[bytes, int, bytes]  # owner, position of the data in the packet, data
+
+
+def _answers(packet: bytes, kind: int) -> tuple[bytes, list[Found], dict[bytes, bytes]]:
+    """The question's name, the records of that kind, and where CNAME records lead; names in lower case."""
     if len(packet) < HEADER or _number(packet, 4) != 1:
         raise Malformed
     name, at = read_name(packet, HEADER)
     at += 4
-    found: list[tuple[bytes, int, bytes]] = []
+    found: list[Found] = []
     aliases: dict[bytes, bytes] = {}
     for _ in range(_number(packet, 6)):
         owner, at = read_name(packet, at)
@@ -211,14 +236,47 @@ def records(packet: bytes, kind: int) -> list[tuple[int, bytes]]:
             continue
         if _number(packet, data_at - 10) == kind:
             found.append((owner.lower(), data_at, packet[data_at:at]))
-        elif _number(packet, data_at - 10) == CNAME:
+        if _number(packet, data_at - 10) == CNAME:
             aliases.setdefault(owner.lower(), read_name(packet, data_at)[0].lower())
-    name = name.lower()
-    names = {name}
+    return name.lower(), found, aliases
+
+
+def _chain(name: bytes, aliases: dict[bytes, bytes]) -> dict[bytes, None]:
+    """The name and, in order, all that it leads to, up to where a circle closes."""
+    names = {name: None}
     while name in aliases and aliases[name] not in names:
         name = aliases[name]
-        names.add(name)
+        names[name] = None
+    return names
+
+
+def records(packet: bytes, kind: int) -> list[tuple[int, bytes]]:
+    """(position of its data in the packet, data) of each record of that kind that belongs to the question's name
+    or to what its CNAME records lead to, in the packet's order. Raises Malformed."""
+    name, found, aliases = _answers(packet, kind)
+    names = _chain(name, aliases)
     return [(position, data) for owner, position, data in found if owner in names]
+
+
+def target(packet: bytes) -> bytes:
+    """The wire name that the CNAME records of the question's name lead to; that name itself if it has none. Raises
+    Malformed, also if they lead in a circle."""
+    name, _, aliases = _answers(packet, CNAME)
+    *_, last = _chain(name, aliases)
+    if last in aliases:
+        raise Malformed
+    return last
+
+
+def exchanges(packet: bytes) -> list[tuple[int, bytes]]:
+    """(preference, dotted name) of each MX record in the answer. Raises Malformed."""
+    found = []
+    for position, data in records(packet, MX):
+        name, behind = read_name(packet, position + 2)
+        if behind != position + len(data):
+            raise Malformed
+        found.append((_number(packet, position), to_dots(name)))
+    return found
 
 
 def addresses(packet: bytes, kind: int) -> list[bytes]:

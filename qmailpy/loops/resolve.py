@@ -15,6 +15,7 @@ from qmailpy.loops import connect
 from qmailpy.protocols.dns import Attempt, Question
 
 LARGEST_DATAGRAM = 512  # bytes, RFC 1035 section 4.2.1
+MOST_ALIASES = 8  # one leading to the next, each in an answer of its own
 
 
 class Unresolved(OSError):
@@ -63,6 +64,14 @@ def texts(resolver: Resolver, name: bytes) -> bytes:
         raise Unresolved(errno.EPROTO, "")
 
 
+def exchanges(resolver: Resolver, name: bytes) -> list[tuple[int, bytes]]:
+    """(preference, host) of each MX record of a name, in no order; the host of a null MX (RFC 7505) is `.`."""
+    try:
+        return dns.exchanges(_follow(resolver, dns.from_dots(name), dns.MX))
+    except dns.Malformed:
+        raise Unresolved(errno.EPROTO, "")
+
+
 def literal6(name: bytes) -> bytes | None:
     """The IPv6 address that a name spells out, with or without brackets; else None."""
     return addresses.parse_ipv6(name[1:-1] if name.startswith(b"[") and name.endswith(b"]") else name)
@@ -82,10 +91,22 @@ def _qualified(resolver: Resolver, name: bytes, look_up: Callable[[Resolver, byt
 
 def _look_up(resolver: Resolver, name: bytes, kind: int) -> list[bytes]:
     try:
-        found = dns.addresses(ask(resolver, dns.from_dots(name), kind), kind)
+        found = dns.addresses(_follow(resolver, dns.from_dots(name), kind), kind)
     except dns.Malformed:
         raise Unresolved(errno.EPROTO, "")
     return sorted(found, key=lambda ip: os.urandom(8))
+
+
+def _follow(resolver: Resolver, name: bytes, kind: int) -> bytes:
+    """The packet of ask, for the name's alias where one says nothing but where its CNAME leads: not every server goes
+    there itself. Raises Unresolved, and Malformed."""
+    for _ in range(MOST_ALIASES):
+        packet = ask(resolver, name, kind)
+        target = dns.target(packet)
+        if dns.same_name(target, name) or dns.rcode(packet) == dns.NO_SUCH_NAME or dns.records(packet, kind):
+            return packet
+        name = target
+    raise Unresolved(errno.ELOOP, "")
 
 
 def ask(resolver: Resolver, name: bytes, kind: int) -> bytes:

@@ -72,7 +72,7 @@ class Question:
             if not self.attempt.tcp:
                 self._attempts = [Attempt(server, True, TCP_WAIT_S, False) for server in self._servers]
             return True
-        if dns.rcode(packet) not in (dns.NO_ERROR, dns.NO_SUCH_NAME):
+        if dns.rcode(packet) not in (dns.NO_ERROR, dns.NO_SUCH_NAME) or dns.lame(packet):
             return self.fail(errno.EAGAIN)
         self.answer = packet
         return True

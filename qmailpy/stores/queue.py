@@ -46,6 +46,8 @@ BLOCK = 65536  # bytes that are collected before they are written
 UMASK = 0o033
 MODE = 0o644
 
+CHANNELS = (b"local", b"remote")
+
 # What the Received line says of these who have called qmail-queue; a name without an account is nobody.
 INVOKERS = {"alias": b"by alias", "qmaild": b"from network", "qmails": b"for bounce"}
 
@@ -497,17 +499,30 @@ def clean_pid(queue: int, now: int) -> None:
 
 
 class Listed:
-    """A message in state S5. recipients: (channel, done, address), where channel is `local` or `remote`."""
+    """A message in state S5, or in S4 if `new`. recipients: (channel, done, address), where channel is `local` or
+    `remote`, and empty for a new one, or what kept a list from being read. next: channel to the time of change of its
+    file, which is that of the next attempt. mark and mode: of info/S/N; mark is another for each message of a number.
+    """
 
-    __slots__ = ("birth", "bouncing", "number", "recipients", "sender", "size")
+    __slots__ = ("birth", "bouncing", "mark", "mode", "new", "next", "number", "recipients", "sender", "size")
 
-    def __init__(self, number: int, size: int, birth: int, sender: bytes, bouncing: bool) -> None:
+    def __init__(self, number: int, size: int, status: os.stat_result, sender: bytes, bouncing: bool) -> None:
+        """status: of the file that tells the sender."""
         self.number = number
         self.size = size
-        self.birth = birth
+        self.birth = int(status.st_mtime)
         self.sender = sender
         self.bouncing = bouncing
+        self.new = False
+        self.mark = mark(status)
+        self.mode = stat.S_IMODE(status.st_mode)
+        self.next: dict[bytes, int] = {}
         self.recipients: list[tuple[bytes, bool, bytes] | OSError] = []
+
+
+def mark(status: os.stat_result) -> tuple[int, int]:
+    """What tells one info/S/N from a later one of the same name."""
+    return status.st_ino, status.st_mtime_ns
 
 
 class Unlisted(OSError):
@@ -544,28 +559,68 @@ def look(queue: int, layout: Layout, number: int) -> Listed:
     """What is known of a message in S5. Raises OSError; where a list of recipients is unreadable, that stands in it."""
     size = os.stat(layout.spread(b"mess", number), dir_fd=queue).st_size
     bouncing = _is_there(queue, b"bounce/%d" % number)
-    text, birth = _contents(queue, layout.spread(b"info", number))
-    message = Listed(number, size, birth, text.partition(b"\0")[0][1:], bouncing)
-    for channel in (b"local", b"remote"):
+    text, status = _contents(queue, layout.spread(b"info", number))
+    message = Listed(number, size, status, text.partition(b"\0")[0][1:], bouncing)
+    for channel in CHANNELS:
         try:
-            text, _ = _contents(queue, layout.spread(channel, number))
+            text, status = _contents(queue, layout.spread(channel, number))
         except FileNotFoundError:
             continue
         except OSError as e:
             message.recipients.append(e)
             continue
+        message.next[channel] = int(status.st_mtime)
         for letter, address in envelope.records(text):
             if letter in (b"T", b"D"):
                 message.recipients.append((channel, letter == b"D", address))
     return message
 
 
-def _contents(queue: int, path: bytes) -> tuple[bytes, int]:
-    """(text, time of change) of a file."""
+def waiting(queue: int, layout: Layout) -> "Iterator[int]":
+    """The numbers of the messages in S4. Raises Unlisted."""
+    folders = [b"todo/%d" % place for place in range(layout.split)] if layout.split_todo else [b"todo"]
+    for folder in folders:
+        for name in _names(queue, folder):
+            if name.isdigit():
+                yield int(name)
+
+
+def is_new(queue: int, layout: Layout, number: int) -> bool:
+    """Whether a message is in S4, whatever info and the like say."""
+    return _is_there(queue, layout.todo(b"todo", number))
+
+
+def look_new(queue: int, layout: Layout, number: int) -> Listed:
+    """What is known of a message in S4. Raises OSError."""
+    size = os.stat(layout.spread(b"mess", number), dir_fd=queue).st_size
+    text, status = _contents(queue, layout.todo(b"todo", number))
+    message = Listed(number, size, status, b"", False)
+    message.new = True
+    for letter, value in envelope.records(text):
+        if letter == b"F":
+            message.sender = value
+        elif letter == b"T":
+            message.recipients.append((b"", False, value))
+    return message
+
+
+def beginning(queue: int, layout: Layout, number: int, size: int) -> bytes:
+    """At most size bytes from the front of a message. Raises OSError."""
+    fd = os.open(layout.spread(b"mess", number), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=queue)
+    try:
+        return fds.read_all(fd, size)
+    finally:
+        os.close(fd)
+
+
+def _contents(queue: int, path: bytes) -> tuple[bytes, os.stat_result]:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=queue)
     try:
         status = os.fstat(fd)
-        return fds.read_all(fd, status.st_size + BLOCK), int(status.st_mtime)
+        text = os.read(fd, status.st_size + 1)
+        if len(text) > status.st_size:  # it has grown meanwhile
+            text += fds.read_all(fd, BLOCK)
+        return text, status
     finally:
         os.close(fd)
 

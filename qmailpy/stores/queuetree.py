@@ -7,6 +7,7 @@ and mended. Messages are none of its business.
     todo            qmailq   0750
     bounce          qmails   0700
     info/S local/S remote/S    qmails   0700
+    last            qmails   0700    not in the original's queue: see lasterrors
     lock            qmailq   0750
     lock/sendmutex  qmails   0600    empty
     lock/tcpto      qmailr   0644    1024 bytes
@@ -76,6 +77,7 @@ def tree(split: int, split_todo: bool) -> Node:
         b"info": _split(SEND, 0o700, split),
         b"local": _split(SEND, 0o700, split),
         b"remote": _split(SEND, 0o700, split),
+        b"last": Node(SEND, 0o700),
         b"lock": Node(QUEUE, 0o750, inside=lock),
     }
     return Node(QUEUE, 0o750, inside=inside)

@@ -15,8 +15,10 @@ LARGEST = 1 << 20  # bytes of buffer for one entry
 
 SOMEBODY = b"root"
 
-# What the _r functions return for a name that nobody has, besides 0: getpwnam_r(3).
-UNKNOWN = frozenset({0, errno.ENOENT, errno.ESRCH})
+# What the _r functions return for a name that nobody has. getpwnam_r(3) has ENOENT among these; but with glibc it is a
+# database that could not be asked, such as LDAP without its daemon: its users must not be taken for nobody.
+UNKNOWN = frozenset({0, errno.ESRCH})
+UNKNOWN_SHADOW = UNKNOWN | {errno.ENOENT}  # there may be no shadow file
 
 
 class _Passwd(ctypes.Structure):
@@ -61,7 +63,7 @@ _getpwnam_r = _declared(_libc.getpwnam_r)
 _getspnam_r = _declared(_libc.getspnam_r)
 
 
-def _ask(function, name: bytes, entry):  # type: ignore[no-untyped-def]
+def _ask(function, name: bytes, entry, unknown: frozenset[int]):  # type: ignore[no-untyped-def]
     """The fields of the entry for name, in order; None: unknown."""
     size = 4096
     while True:
@@ -73,7 +75,7 @@ def _ask(function, name: bytes, entry):  # type: ignore[no-untyped-def]
             continue
         fields = tuple(getattr(entry, field[0]) for field in entry._fields_) if found else None
         ctypes.memset(strings, 0, size)
-        if fields is None and code not in UNKNOWN:
+        if fields is None and code not in unknown:
             raise OSError(code, "")
         return fields
 
@@ -88,7 +90,7 @@ def prepare() -> None:
 
 def passwd(name: bytes):  # type: ignore[no-untyped-def]
     """(name, password, uid, gid, gecos, home, shell) of passwd(5), or None. Raises OSError."""
-    return _ask(_getpwnam_r, name, _Passwd())
+    return _ask(_getpwnam_r, name, _Passwd(), UNKNOWN)
 
 
 def shadow(name: bytes):  # type: ignore[no-untyped-def]
@@ -100,4 +102,4 @@ def shadow(name: bytes):  # type: ignore[no-untyped-def]
     """
     if not os.access(SHADOW, os.R_OK, effective_ids=True) and os.path.exists(SHADOW):
         raise OSError(errno.EACCES, "")
-    return _ask(_getspnam_r, name, _Shadow())
+    return _ask(_getspnam_r, name, _Shadow(), UNKNOWN_SHADOW)

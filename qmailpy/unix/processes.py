@@ -1,11 +1,26 @@
 """processes - a process that is not our child: whether it is still the one we mean, and a descriptor that tells its
-end. A pid alone is soon somebody else's."""
+end. A pid alone is soon somebody else's. And labels of our own."""
 
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class _Labels:
+    """How many this process has given away. One per process."""
+
+    pid = 0
+    given = 0
+
+
+def label() -> bytes:
+    """What nothing else on this machine is called now: the pid, and from the second one of a process on PID_2, PID_3
+    and so on."""
+    pid = os.getpid()
+    _Labels.pid, _Labels.given = pid, _Labels.given + 1 if pid == _Labels.pid else 1
+    return b"%d" % pid if _Labels.given == 1 else b"%d_%d" % (pid, _Labels.given)
 
 
 def ended() -> "Iterator[tuple[int, int]]":

@@ -48,8 +48,10 @@ def test_a_queue_is_made(home: Path) -> None:
     finally:
         os.umask(before)
     found = listed(home / "queue")
-    assert len(found) == 9 + 4 * 23 + 3
-    assert found["pid"] == found["intd"] == found["bounce"] == found["info/22"] == ("drwx------", False)
+    assert len(found) == 10 + 4 * 23 + 3
+    assert (
+        found["pid"] == found["intd"] == found["bounce"] == found["last"] == found["info/22"] == ("drwx------", False)
+    )
     assert found["todo"] == found["lock"] == found["mess"] == found["mess/0"] == ("drwxr-x---", False)
     assert found["lock/trigger"] == ("prw--w--w-", False)
     assert found["lock/sendmutex"] == ("-rw-------", 0)
@@ -64,7 +66,16 @@ def test_a_queue_is_made(home: Path) -> None:
 def test_it_is_the_originals_queue(home: Path) -> None:
     make(home)
     theirs = Path(original("qmail-queue")).parent.parent / "queue"
-    assert listed(home / "queue") == listed(theirs)
+    ours = listed(home / "queue")
+    assert ours.pop("last") == ("drwx------", False)
+    assert ours == listed(theirs)
+
+
+def test_what_the_originals_queue_lacks_is_added(home: Path) -> None:
+    """It has no folder for the last errors."""
+    make(home)
+    (home / "queue/last").rmdir()
+    assert make(home) == ["made queue/last: a directory"]
 
 
 def test_a_queue_that_is_right_is_left_alone(home: Path) -> None:
@@ -92,7 +103,7 @@ def test_what_is_wrong_is_mended_and_said(home: Path) -> None:
 
 
 def test_nothing_is_made_with_n(home: Path) -> None:
-    assert len(make(home, "-n")) == 9 + 4 * 23 + 3 + 1
+    assert len(make(home, "-n")) == 10 + 4 * 23 + 3 + 1
     assert list(home.iterdir()) == []
 
 

@@ -215,3 +215,79 @@ def test_an_answer_with_some_bytes_changed_is_read_to_an_end(data: st.DataObject
             read(bytes(packet))
         except ours.Malformed:
             pass
+
+
+def test_mail_exchanges_have_preference_and_name() -> None:
+    rrset = dns.rrset.from_text("there.example.", 60, "IN", "MX", "20 Mail.example.", "10 .", "65535 a\\046b.example.")
+    found = ours.exchanges(response("there.example", rrset, kind="MX"))
+    assert sorted(found) == [(10, b"."), (20, b"mail.example"), (65535, b"a\\056b.example")]
+
+
+def test_exchanges_of_an_alias_are_its_own() -> None:
+    alias = dns.rrset.from_text("alias.example.", 60, "IN", "CNAME", "there.example.")
+    rrset = dns.rrset.from_text("there.example.", 60, "IN", "MX", "0 mail.example.")
+    other = dns.rrset.from_text("else.example.", 60, "IN", "MX", "0 evil.example.")
+    assert ours.exchanges(response("alias.example", alias, other, rrset, kind="MX")) == [(0, b"mail.example")]
+
+
+def test_a_record_that_is_no_exchange_is_malformed() -> None:
+    rrset = dns.rrset.from_text("there.example.", 60, "IN", "MX", "0 mail.example.")
+    packet = response("there.example", rrset, kind="MX")
+    for broken in (packet[:-1], packet[:-2] + b"\xc0\xff", packet[:-1] + bytes((len(packet) - 2,))):
+        with pytest.raises(ours.Malformed):
+            ours.exchanges(broken)
+    short = packet.replace(b"\0\x09\0\0\4mail", b"\0\x02\0\0\4mail")
+    with pytest.raises(ours.Malformed):
+        ours.exchanges(short)
+
+
+def test_where_aliases_lead_is_the_last_of_them() -> None:
+    chain = [
+        dns.rrset.from_text(f"{one}.example.", 60, "IN", "CNAME", f"{other}.example.") for one, other in ("ab", "bc")
+    ]
+    assert ours.target(response("a.example", *chain)) == ours.from_dots(b"c.example")
+    assert ours.target(response("a.example", *reversed(chain))) == ours.from_dots(b"c.example")
+    assert ours.target(response("x.example", *chain)) == ours.from_dots(b"x.example")
+    circle = dns.rrset.from_text("c.example.", 60, "IN", "CNAME", "a.example.")
+    with pytest.raises(ours.Malformed):
+        ours.target(response("a.example", *chain, circle))
+
+
+def test_an_empty_answer_counts_only_from_who_asks_others_or_owns_the_zone() -> None:
+    packet = response("there.example")
+    for flags, lame in ((b"\x80\0", True), (b"\x84\0", False), (b"\x80\x80", False)):
+        assert ours.lame(packet[:2] + flags + packet[4:]) == lame
+    rrset = dns.rrset.from_text("there.example.", 60, "IN", "A", "192.0.2.1")
+    packet = response("there.example", rrset)
+    assert not ours.lame(packet[:2] + b"\x80\0" + packet[4:])
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("bücher.example", b"xn--bcher-kva.example"),
+        ("BÜCHER.Example", b"xn--bcher-kva.example"),
+        ("straße.例え", b"xn--strae-oqa.xn--r8jz45g"),
+        ("mail.example", b"mail.example"),
+        ("Mail.Example.", b"Mail.Example."),
+    ],
+)
+def test_labels_in_utf8_have_an_ascii_form(name: str, labels: bytes) -> None:
+    assert ours.a_labels(name.encode()) == labels
+
+
+@given(st.binary(max_size=80))
+def test_any_name_has_an_ascii_form_or_stays(name: bytes) -> None:
+    labels = ours.a_labels(name)
+    assert labels == name or labels.isascii()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_behind_a_question_are_exchanges_or_malformed(answers: bytes) -> None:
+    packet = bytearray(response("there.example", kind="MX"))
+    packet[7] = 3
+    for read in (ours.exchanges, ours.target):
+        try:
+            read(bytes(packet) + answers)
+        except ours.Malformed:
+            pass

@@ -18,6 +18,8 @@ RECORDS: dnsserver.Records = {
     ("mail.example", "AAAA"): ["2001:db8::1"],
     ("www.example", "CNAME"): ["mail.example"],
     ("x.second", "A"): ["10.0.0.3"],
+    ("there.example", "MX"): ["10 mail.example.", "20 Other.example."],
+    ("null.example", "MX"): ["0 ."],
     ("1.0.0.10.in-addr.arpa", "PTR"): ["Mail.example."],
     ("1.0.0.0." + "0.0.0.0." * 5 + "8.b.d.0.1.0.0.2.ip6.arpa", "PTR"): ["mail6.example."],
     ("list.example", "TXT"): ['"two " "strings\\007"'],
@@ -196,3 +198,54 @@ def test_no_descriptor_is_left_open() -> None:
     with dnsserver.running(RECORDS) as server:
         resolve.texts(reading(server), b"long.example")
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_names_have_mail_exchanges() -> None:
+    with dnsserver.running(RECORDS) as server:
+        resolver = reading(server)
+        assert sorted(resolve.exchanges(resolver, b"There.example")) == [(10, b"mail.example"), (20, b"other.example")]
+        assert resolve.exchanges(resolver, b"null.example") == [(0, b".")]
+        assert resolve.exchanges(resolver, b"mail.example") == []
+        assert resolve.exchanges(resolver, b"none.example") == []
+        with pytest.raises(resolve.Unresolved):
+            resolve.exchanges(resolver, b"a" * 64)
+
+
+def only_aliases(answer: bytes) -> list[bytes]:
+    """As from a server that does not follow CNAME records."""
+    message = dns.message.from_wire(answer)
+    if len(message.answer) > 1:
+        del message.answer[1:]
+    return [message.to_wire()]
+
+
+def test_an_alias_is_followed_where_the_server_does_not() -> None:
+    records: dnsserver.Records = {
+        ("a", "CNAME"): ["b"], ("b", "CNAME"): ["c"], ("c", "A"): ["10.0.0.1"], ("c", "MX"): ["5 d."],
+    }  # fmt: skip
+    with dnsserver.running(records, twist=only_aliases) as server:
+        assert resolve.addresses4(reading(server), b"a") == [IP1]
+        assert [name for _, name, _ in server.asked] == ["a", "b", "c"]
+        assert resolve.exchanges(reading(server), b"a") == [(5, b"d")]
+        assert resolve.addresses6(reading(server), b"a") == []
+
+
+def test_aliases_without_end_are_a_temporary_failure() -> None:
+    records: dnsserver.Records = {(f"a{number}", "CNAME"): [f"a{number + 1}"] for number in range(20)}
+    records["a20", "A"] = ["10.0.0.1"]
+    with dnsserver.running(records, twist=only_aliases) as server:
+        with pytest.raises(resolve.Unresolved) as failure:
+            resolve.addresses4(reading(server), b"a0")
+        assert len(server.asked) == 8
+    assert failure.value.errno == errno.ELOOP
+
+
+def test_a_mere_referral_is_no_answer() -> None:
+    def refer(answer: bytes) -> list[bytes]:
+        return [answer[:2] + b"\x80\0" + answer[4:]]
+
+    with dnsserver.running(RECORDS, twist=refer) as server:
+        assert resolve.names(impatient(server), IP1) == b"mail.example"  # it has something to say
+        with pytest.raises(resolve.Unresolved) as failure:
+            resolve.addresses4(impatient(server), b"none.example")
+    assert failure.value.errno == errno.EAGAIN

@@ -99,3 +99,13 @@ def test_an_answer_cut_over_tcp_too_leaves_the_question_open() -> None:
     assert question.hear(reply(question.packet(516), RIGHT | dns.TRUNCATED))
     assert question.next() is None
     assert question.answer is None
+
+
+def test_a_referral_without_an_answer_is_a_failure_and_the_next_server_is_asked() -> None:
+    question = begun()
+    following(question)
+    assert question.hear(reply(question.packet(515), 0x8000))
+    assert (question.answer, question.error) == (None, errno.EAGAIN)
+    following(question)
+    assert question.hear(reply(question.packet(516), 0x8400))  # from who owns the zone
+    assert question.answer is not None

@@ -33,6 +33,7 @@ def test_the_table_is_that_of_the_reference() -> None:
         "queue/intd": (queue, 0o700),
         "queue/todo": (queue, 0o750),
         "queue/bounce": (send, 0o700),
+        "queue/last": (send, 0o700),
         "queue/lock": (queue, 0o750),
         "queue/lock/sendmutex": (send, 0o600),
         "queue/lock/tcpto": (remote, 0o644),

@@ -1,3 +1,4 @@
+import errno
 import os
 import pwd
 
@@ -29,3 +30,11 @@ def test_root_reads_shadow_and_nobody_else() -> None:
     else:
         with pytest.raises(PermissionError):
             nss.shadow(b"root")
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EAGAIN, errno.EMFILE, errno.ECONNREFUSED])
+def test_a_database_that_cannot_be_asked_is_no_unknown_name(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """ENOENT is what nslcd's module says without nslcd."""
+    monkeypatch.setattr(nss, "_getpwnam_r", lambda *_: code)
+    with pytest.raises(OSError, match=rf"\[Errno {code}\]"):
+        nss.passwd(b"joe")

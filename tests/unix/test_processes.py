@@ -35,6 +35,23 @@ def test_another_process_with_the_same_pid_is_not_watched() -> None:
     assert processes.watch(os.getpid(), processes.started(os.getpid()) - 1) == -1
 
 
+def test_no_label_is_given_twice_and_a_child_has_its_own() -> None:
+    labels = {processes.label() for _ in range(5)}
+    assert len(labels) == 5
+    assert {label.partition(b"_")[0] for label in labels} == {b"%d" % os.getpid()}
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writing, b" ".join(processes.label() for _ in range(3)))
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(reading, 100) == b"%d %d_2 %d_3" % (pid, pid, pid)
+    os.close(reading)
+    os.close(writing)
+
+
 def test_the_boot_is_one_word_and_stays_the_same() -> None:
     assert processes.boot() == processes.boot()
     assert len(processes.boot().split()) == 1
