@@ -60,6 +60,7 @@ COMMANDS = {
     "qmail-qread": Command("qmail_qread", 8, "qmail"),
     "qmail-qstat": Command("qmail_qstat", 8, "qmail"),
     "qmail-queue": Command("qmail_queue", 8, "qmail"),
+    "qmail-queuectl": Command("qmail_queuectl", 8, "qmailpy"),
     "qmail-queued": Command("qmail_queued", 8, "qmailpy"),
     "qmail-remote": Command("qmail_remote", 8, "qmail"),
     "qmail-rspawn": Command("qmail_rspawn", 8, "qmail"),
