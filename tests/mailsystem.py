@@ -23,7 +23,7 @@ USER, PASSWORD = "q-max", "secret"
 
 FIRST = 603  # uid of the first account; qmaild and nofiles have the numbers that guides give them
 GROUPS = {"nofiles": 601, "qmail": 602}
-ACCOUNTS = {"alias": "nofiles", "qmaild": "nofiles", "qmaill": "nofiles",
+ACCOUNTS = {"alias": "nofiles", "qmaild": "nofiles", "qmaill": "nofiles", "qmailp": "nofiles",
             "qmailq": "qmail", "qmailr": "qmail", "qmails": "qmail"}  # fmt: skip
 UIDS = {name: FIRST + number for number, name in enumerate(ACCOUNTS)}
 
@@ -57,19 +57,25 @@ def children(pid: int) -> list[int]:
 
 
 class MailSystem(QueueHome):
-    """path: the home. ports: of smtpd and submission."""
+    """path: the home. ports: of smtpd and submission. max: the home of the user. deliver: what is in the queue leaves
+    it; otherwise it is there to be looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, deliver: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="qmailpy-system-"))
         self.folder.chmod(0o755)
         self.path = self.folder / "home"
         self.queue = self.path / "queue"
         self.prefix = ["unshare", "-m", "sh", "-c", NAMESPACE, str(self.folder)]
+        self.max = self.folder / "max"
+        self.max.mkdir()
+        os.chown(self.max, FIRST - 1, FIRST - 1)
         self._write_accounts()
         installed = self.run([PYTHON, ROOT / "tools" / "home.py", self.path], PIP_NO_INDEX="1")
         assert installed.returncode == 0, installed.stderr
         self.said = installed.stderr.decode()
         shutil.rmtree(self.path / "service" / "pop3d")
+        if not deliver:
+            shutil.rmtree(self.path / "service" / "qmail-send")
         self.ports = {"smtpd": self._place("smtpd", "smtp"), "submission": self._place("submission", "submission")}
         self.control(me=HOST, rcpthosts=HOST)
         self.rules(":allow\n")
@@ -77,9 +83,11 @@ class MailSystem(QueueHome):
 
     def _write_accounts(self) -> None:
         """Copies of the system's files with more accounts."""
-        users = "".join(f"{name}:x:{UIDS[name]}:{GROUPS[group]}::/:/bin/false\n" for name, group in ACCOUNTS.items())
+        homes = {**dict.fromkeys(ACCOUNTS, "/"), "alias": f"{self.path}/alias"}
+        users = "".join(f"{name}:x:{UIDS[name]}:{GROUPS[group]}::{homes[name]}:/bin/false\n"
+                        for name, group in ACCOUNTS.items())  # fmt: skip
         lines = {
-            "passwd": f"{users}{USER}:x:{FIRST - 1}:{FIRST - 1}::{self.folder}:/bin/sh\n",
+            "passwd": f"{users}{USER}:x:{FIRST - 1}:{FIRST - 1}::{self.max}:/bin/sh\n",
             "shadow": f"{USER}:{sha512(PASSWORD.encode())}:19000:0:99999:7:::\n",
             "group": "".join(f"{name}:x:{gid}:\n" for name, gid in GROUPS.items()),
         }
@@ -204,10 +212,10 @@ def needs_root() -> None:
         pytest.skip("needs root, and unshare -m")
 
 
-def started(supervisor: str = "ours") -> MailSystem:
+def started(supervisor: str = "ours", deliver: bool = False) -> MailSystem:
     """A system that is up."""
     needs_root()
-    system = MailSystem()
+    system = MailSystem(deliver)
     try:
         system.start(supervisor)
         assert eventually(system.is_up), system.log.text

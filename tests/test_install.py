@@ -151,7 +151,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(links / "libpass-1.0-py3-none-any.whl", "w") as package:
         for name, text in PASSLIB.items():
             package.writestr(name, text)
-    for path in "bin/qmail-send", "man/man8/qmail-send.8", "service/pop3d/run", "users/assign":
+    for path in "bin/qmail-todo", "man/man8/qmail-todo.8", "service/pop3d/run", "users/assign":
         (folder / path).parent.mkdir(parents=True)
         (folder / path).write_text("mine")
     inodes = set()
@@ -176,7 +176,7 @@ def test_commands_of_a_home_run_by_their_path_without_any(home: Path) -> None:
 
 
 def test_what_stood_in_a_home_stays(home: Path) -> None:
-    for path in "bin/qmail-send", "man/man8/qmail-send.8", "service/pop3d/run", "users/assign":
+    for path in "bin/qmail-todo", "man/man8/qmail-todo.8", "service/pop3d/run", "users/assign":
         assert (home / path).read_text() == "mine"
 
 
@@ -256,7 +256,7 @@ def test_root_is_told_once_what_is_missing_and_the_commands_make_it(tmp_path: Pa
     lines = result.stderr.decode().splitlines()
     start = lines.index("home: warning: services run as users of their own, and the queue belongs to one. As root:")
     assert [line.strip() for line in lines[start + 1 :]] == [
-        f"useradd -r -M -g nofiles -d {new} -s /usr/sbin/nologin qmaill",
+        *(f"useradd -r -M -g nofiles -d {new} -s /usr/sbin/nologin {name}" for name in ("qmaill", "qmailp")),
         "groupadd -r qmail",
         *(f"useradd -r -M -g qmail -d {new} -s /usr/sbin/nologin {name}" for name in ("qmailq", "qmailr", "qmails")),
         f"chown qmaill {new}/service/*/log/main",
@@ -265,8 +265,8 @@ def test_root_is_told_once_what_is_missing_and_the_commands_make_it(tmp_path: Pa
     assert not (new / "queue").exists()
     # The file of passwd is a mount, which useradd cannot replace: what it would have written.
     with open(tmp_path / "passwd", "a") as passwd, open(tmp_path / "group", "a") as group:
-        for number, name in enumerate(("qmaill", "qmailq", "qmailr", "qmails"), 610):
-            passwd.write(f"{name}:x:{number}:{601 if name == 'qmaill' else 602}::/:/bin/false\n")
+        for number, name in enumerate(("qmaill", "qmailq", "qmailr", "qmails", "qmailp"), 610):
+            passwd.write(f"{name}:x:{number}:{601 if name in ('qmaill', 'qmailp') else 602}::/:/bin/false\n")
         group.write("qmail:x:602:\n")
     for command in lines[-2:]:
         assert run([*prefix, "sh", "-c", command], env=OFFLINE).returncode == 0

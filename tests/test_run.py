@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import PYTHON, ROOT, environment, needs, run
+from tests.helpers import PYTHON, ROOT, environment, eventually, needs, run
+from tests.smtpsink import FAIR, sink
 
 
 @pytest.fixture
@@ -134,14 +135,16 @@ def test_nobody_else_may_read_the_password(checkout: Path) -> None:
 
 
 def printed(server: "subprocess.Popen[str]") -> list[str]:
-    """The four commands below that line: to the account, to others, how many, and the text of all."""
+    """The three commands below that line: to the account, to others, and what is in the queue."""
     assert server.stdout is not None
-    lines = list(iter(server.stdout.readline, "Ctrl-C stops the services.\n"))
+    lines = []
+    while (line := server.stdout.readline()) != "Ctrl-C stops the services.\n":
+        assert line, "it has ended"
+        lines.append(line)
     indented = "".join(line.removeprefix("    ") for line in lines if line.startswith("    "))
     sending, _, looking = indented.partition("QMAILHOME=")
     _, account, others = sending.split("printf ")
-    count, text = looking.splitlines()
-    return [f"printf {account}", f"printf {others}", f"QMAILHOME={count}", text]
+    return [f"printf {account}", f"printf {others}", f"QMAILHOME={looking}"]
 
 
 def shell(command: str, code: int = 0) -> str:
@@ -150,36 +153,56 @@ def shell(command: str, code: int = 0) -> str:
     return done.stdout.decode()
 
 
-def test_the_lines_that_are_printed_send_mail_and_show_it(checkout: Path) -> None:
+def test_mail_to_the_account_can_be_read_at_once_and_other_mail_waits_with_a_reason(checkout: Path) -> None:
     needs("curl")
-    with running(checkout) as (server, _):
-        account, others, count, text = printed(server)
+    with running(checkout) as (server, words):
+        account, others, listed = printed(server)
         assert shell(account) == shell(others) == ""
-        assert shell(count) == "messages in queue: 2\nmessages in queue but not yet preprocessed: 2\n"
-        assert shell(text).count("\nSubject: hello\n\nHello.\n") == 2
-        assert "  by localhost with ESMTPA; " in shell(text)
+
+        def count() -> int:
+            session = login(words)
+            try:
+                return int(session.stat()[0])
+            finally:
+                session.quit()
+
+        assert eventually(lambda: count() == 4)
+        session = login(words)
+        assert b"Subject: hello" in session.retr(4)[1]
+        session.quit()
+        assert eventually(lambda: " max@example.org: Held: no smart host is set." in shell(listed))
+        text = b"".join(path.read_bytes() for path in (checkout / "var/home/queue/mess").glob("*/*"))
+        assert b"  by localhost with ESMTPA; " in text
     with running(checkout) as (server, _):
-        account, _, count, _ = printed(server)
-        shell(account)
-        assert shell(count).startswith("messages in queue: 3\n")
+        assert shell(printed(server)[2]).count("max@example.org") == 1
+
+
+def test_mail_to_others_goes_to_the_smart_host(checkout: Path) -> None:
+    needs("curl")
+    with sink(FAIR) as server, running(checkout, SMARTHOST=f"127.0.0.1:{server.port}") as (run_py, _):
+        _, others, listed = printed(run_py)
+        shell(others)
+        assert eventually(lambda: any(session.ended for session in server.sessions))
+        assert b"RCPT TO:<max@example.org>\r\n" in server.sessions[-1].lines
+        assert eventually(lambda: shell(listed) == "")
 
 
 def test_mail_to_others_takes_the_right_password(checkout: Path) -> None:
     needs("curl")
     with running(checkout) as (server, words):
-        account, others, count, _ = printed(server)
+        account, others, listed = printed(server)
         password = words[2].partition(":")[2]
         shell(others.replace(f":{password}", ":wrong"), 67)  # login denied
         shell(others.partition("\\\n")[0], 55)  # no login at all
         shell(account.replace("sample@localhost", "max@example.org"), 55)
-        assert shell(count).startswith("messages in queue: 0\n")
+        assert shell(listed) == ""
 
 
 def test_mail_is_taken_and_kept_by_one_user_who_is_not_root(checkout: Path) -> None:
     needs("curl")
     with running(checkout) as (server, _):
-        shell(printed(server)[0])
+        shell(printed(server)[1])
         queue = checkout / "var" / "home" / "queue"
-        (file,) = queue.glob("todo/*")
-        assert {file.stat().st_uid, *(path.stat().st_uid for path in queue.rglob("*"))} == {queue.stat().st_uid}
+        assert eventually(lambda: list(queue.glob("remote/*/*")) != [])
+        assert {path.stat().st_uid for path in queue.rglob("*")} == {queue.stat().st_uid}
         assert queue.stat().st_uid != 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.helpers import eventually
 from tests.mailsystem import HOST, PASSWORD, USER, MailSystem, children, started
 
-MESSAGES = 200
+MESSAGES = 600
 MOST_ATTEMPTS = 20 * MESSAGES
 CLIENTS = 4
 KILLS = 60  # then the rest comes in undisturbed

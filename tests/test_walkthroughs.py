@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import socket
 import subprocess
 import termios
@@ -18,11 +19,12 @@ from tests import dnsserver
 from tests.accounts import GID as SYSTEM_GID
 from tests.accounts import UID as SYSTEM_UID
 from tests.accounts import SystemAccounts, system_accounts
-from tests.helpers import environment, run
-from tests.mailsystem import HOST, MailSystem, started
+from tests.helpers import environment, eventually, needs, run
+from tests.mailsystem import GROUPS, HOST, UIDS, MailSystem, started
 from tests.mailsystem import PASSWORD as MAIL_PASSWORD
 from tests.mailsystem import USER as MAIL_USER
 from tests.servers import GID, MESSAGES, NAME, PASSWORD, TIMEOUT, UID, Home, Server, home, pop3, read_all, serve
+from tests.smtpsink import FAIR, sink
 
 __all__ = ["system_accounts"]
 
@@ -320,3 +322,112 @@ def test_a_forgotten_checker_lets_nobody_in(mail: MailSystem) -> None:
         assert says(server, login(MAIL_USER, MAIL_PASSWORD))[0][0] == "5"
         assert b"AUTH" not in server.talk(b"ehlo there\r\nquit\r\n")
         server.log.line("qmail-smtpd: warning: AUTH is not offered: true cannot be the checker: .*")
+
+
+# W12. Tables known from sendmail (all of them: doc/SENDMAIL.md), W13. Scanning and filtering, and W14. A machine that
+# only relays; in a system with deliveries.
+
+
+@pytest.fixture(scope="module")
+def delivering() -> Iterator[MailSystem]:
+    with started(deliver=True) as system:
+        alias = system.path / "alias"
+        alias.mkdir(exist_ok=True)
+        shutil.chown(alias, UIDS["alias"], GROUPS["nofiles"])
+        maildir = system.run(["setpriv", f"--reuid={UIDS['qmaild'] - 2}", "maildirmake", system.max / "Maildir"])
+        assert maildir.returncode == 0, maildir.stderr
+        yield system
+
+
+def send(system: MailSystem, recipient: str, text: bytes = b"Subject: hello\n\nHello.\n", **changes: str) -> None:
+    argv = ["qmail-inject", "-f", f"from@{HOST}", recipient]
+    done = run([*system.prefix, *argv], text, system.env(**changes))
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def mailbox(system: MailSystem) -> list[bytes]:
+    return [path.read_bytes() for path in (system.max / "Maildir" / "new").iterdir()]
+
+
+def owned(path: Path, text: str, user: int) -> None:
+    path.write_text(text)
+    os.chown(path, user, -1)
+
+
+def test_an_alias_reaches_a_user_a_program_and_a_list(delivering: MailSystem) -> None:
+    system = delivering
+    aliases = system.path / "aliases"
+    (system.path / "list").write_text(f"{MAIL_USER}\n")
+    (system.folder / "pipes").mkdir()
+    (system.folder / "pipes").chmod(0o777)
+    piped = system.folder / "pipes" / "piped"
+    aliases.write_text(f'info: {MAIL_USER}\nlist: :include:{system.path}/list\nprogram: "|cat > {piped}"\n')
+    for name, file in (("newaliases", aliases), ("newinclude", system.path / "list")):
+        done = system.run([name, file])
+        assert (done.returncode, done.stderr) == (0, b"")
+    owned(system.path / "alias" / ".qmail-default", f"| fastforward {aliases}.cdb\n", UIDS["alias"])
+    before = len(mailbox(system))
+    for box in ("info", "list", "program"):
+        send(system, f"{box}@{HOST}", b"Subject: for %s\n\n" % box.encode())
+    assert eventually(lambda: len(mailbox(system)) == before + 2 and piped.exists())
+    subjects = re.findall(rb"^Subject: (.*)", b"\n".join(mailbox(system)), re.MULTILINE)
+    assert {b"for info", b"for list"} <= set(subjects)
+
+
+def test_a_domain_has_a_catch_all(delivering: MailSystem) -> None:
+    system = delivering
+    system.control(virtualdomains=f"klient1.example:{MAIL_USER}-klient1")
+    assert system.run(["svc", "-h", system.path / "service" / "qmail-send"]).returncode == 0
+    owned(system.max / ".qmail-klient1-default", "./Maildir/\n", UIDS["qmaild"] - 2)
+    before = len(mailbox(system))
+    send(system, "anybody@klient1.example")
+    assert eventually(lambda: len(mailbox(system)) == before + 1)
+    assert any(
+        f"Delivered-To: {MAIL_USER}-klient1-anybody@klient1.example\n".encode() in text for text in mailbox(system)
+    )
+
+
+def test_a_scanner_in_front_of_the_queue_refuses_with_its_own_text(delivering: MailSystem) -> None:
+    scanner = delivering.path / "scanner"
+    scanner.write_text("#!/bin/sh\ngrep -q VIRUS && { printf 'Dno viruses here (#5.7.1)' >&6; exit 82; }\nexit 31\n")
+    scanner.chmod(0o755)
+    with smtpd(delivering, W6.replace("-x tcp.smtp.cdb", "-RHl0"), QMAILQUEUE=str(scanner)) as server:
+        mail = f"helo x\r\nmail from:<a@b.example>\r\nrcpt to:<{MAIL_USER}@{HOST}>\r\ndata\r\n"
+        assert b"\r\n554 no viruses here (#5.7.1)\r\n" in server.talk(f"{mail}VIRUS\r\n.\r\nquit\r\n".encode())
+
+
+def test_a_filter_stands_in_a_line_of_a_qmail_file(delivering: MailSystem) -> None:
+    needs("procmail")
+    system, user = delivering, UIDS["qmaild"] - 2
+    owned(system.max / ".qmail-filtered", "| preline procmail -p rc\n", user)
+    owned(system.max / "rc", "DEFAULT=$HOME/Maildir/\n:0\n* ^Subject:.*junk\n$HOME/junk\n", user)
+    before = len(mailbox(system))
+    for subject in (b"junk", b"letter"):
+        send(system, f"{MAIL_USER}-filtered@{HOST}", b"Subject: %s\n\nx\n" % subject)
+    junk = system.max / "junk"
+    assert eventually(
+        lambda: len(mailbox(system)) == before + 1 and junk.exists() and junk.read_bytes().endswith(b"\n\n")
+    )
+    assert b"Subject: junk" in junk.read_bytes()
+
+
+def test_all_mail_goes_to_a_smart_host_and_waits_while_the_line_is_down(delivering: MailSystem) -> None:
+    system = delivering
+    with sink(FAIR) as probe:
+        port = probe.port
+    system.control(smtproutes=f":127.0.0.1:{port}|max|secret")
+    send(system, "someone@far.example")
+
+    def listed() -> bytes:
+        return system.run(["qmail-queuectl", "list"]).stdout
+
+    assert eventually(lambda: b"someone@far.example: Sorry, I wasn't able to establish an SMTP connection" in listed())
+    script = {**FAIR, "EHLO": b"250-x\r\n250 AUTH PLAIN\r\n", "AUTH": b"334 \r\n", "other": b"235 ok\r\n"}
+    with sink(script, port=port) as server:
+        system.run(["qmail-tcpok"])
+        done = system.run(["qmail-queuectl", "retry", "--host", "far.example"])
+        assert done.returncode == 0, done.stderr
+        assert eventually(lambda: any(session.ended for session in server.sessions))
+        lines = server.sessions[-1].lines
+        assert any(line.startswith(b"AUTH PLAIN") for line in lines)
+        assert eventually(lambda: not listed())

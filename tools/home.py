@@ -29,7 +29,8 @@ from qmailpy.registry import COMMANDS  # found by way of the two above
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGGER = "qmaill"  # service/*/log/run
-ACCOUNTS = {"nofiles": ("alias", "qmaild", LOGGER), "qmail": ("qmailq", "qmailr", "qmails")}  # of services and queue
+# Of services and queue
+ACCOUNTS = {"nofiles": ("alias", "qmaild", LOGGER, "qmailp"), "qmail": ("qmailq", "qmailr", "qmails")}
 OURS = b"from qmailpy.chain import start"  # in every launcher
 
 

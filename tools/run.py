@@ -1,8 +1,9 @@
-"""run - what `make run` starts: a single-user home in var/home, with one account, sample mail and a queue, and its
-services under svscan: POP3 on 127.0.0.1:1110, SMTP on 1025 and submission on 1587.
+"""run - what `make run` starts: a mail system of one user in var/home, with one account, sample mail and a queue, and
+its services under svscan: POP3 on 127.0.0.1:1110, SMTP on 1025, submission on 1587, and deliveries.
 
-What is there already is kept: the account, its password, its mail and the queue. PORT, PORT_SMTP and PORT_SUBMISSION in
-the environment are other ports.
+What is there already is kept: the account, its password, its mail, the queue and the control files. PORT, PORT_SMTP and
+PORT_SUBMISSION in the environment are other ports. SMARTHOST is where mail to others goes, HOST:PORT or HOST, or
+HOST:PORT|USER|PASSWORD; it is kept in control/smtproutes. Without that file such mail waits in the queue.
 """
 
 import os
@@ -25,6 +26,13 @@ from qmailpy.unix import crypt  # noqa: E402
 
 START_S = 5  # seconds for a service to listen
 
+# In place of qmail-remote where there is no smart host: nothing leaves this machine by accident.
+HOLD = """\
+#!/bin/sh
+printf 'ZHeld: no smart host is set. SMARTHOST=HOST make run, or one in %s (#4.4.0)\\n\\0' \\
+    "$QMAILHOME/control/smtproutes"
+"""
+
 # What is printed on 1 is the port.
 SCRIPT = """\
 #!/bin/sh
@@ -32,6 +40,13 @@ exec 2>&1 >port
 {setting}exec tcpserver -1vRHD -l localhost {options} -x "$QMAILHOME/control/loopback.rules.cdb" 127.0.0.1 {port} \\
 {chain}
 """
+DELIVERIES = """\
+#!/bin/sh
+exec 2>&1
+[ -e "$QMAILHOME/control/smtproutes" ] || export QMAILREMOTE="$QMAILHOME/hold"
+exec {become}qmail-start ./Maildir/
+"""
+SEND = "qmail-send"
 
 
 class Service(NamedTuple):
@@ -51,6 +66,14 @@ SERVICES = {
                           "qmail-smtpd localhost checkpassword-flatfile true", "export SMTPAUTH=!\n"),
 }  # fmt: skip
 
+# Mail to the account; bounces of bounces go to postmaster
+ASSIGN = """\
+={account}:{account}:{uid}:{gid}:{home}/{account}:::
++{account}-:{account}:{uid}:{gid}:{home}/{account}:-::
+=postmaster:{account}:{uid}:{gid}:{home}/{account}:::
+.
+"""
+
 READY = """\
 Read the mail with
     curl -u {account}:{password} pop3://127.0.0.1:{pop3d}/1
@@ -60,11 +83,13 @@ Send some to {account}@localhost, or with the password to anybody, with
     {mail} |
     curl -sS --mail-from me@localhost --mail-rcpt max@example.org -T - smtp://127.0.0.1:{submission} \\
         -u {account}:{password}
-It stays in the queue, as nothing delivers it yet. How many messages are there, and the text of all:
-    QMAILHOME={home} {bin}/qmail-qstat
-    cat {home}/queue/mess/*/*
+{others}
+What is in the queue, and why:
+    QMAILHOME={home} {bin}/qmail-queuectl list
 Ctrl-C stops the services.
 """
+HELD = "Mail to others waits in the queue: no smart host is set. With one: SMARTHOST=HOST:PORT make run"
+SENT = "Mail to others goes where {file} says."
 MAIL = r"printf 'Subject: hello\r\n\r\nHello.\r\n'"
 
 MESSAGES = {
@@ -99,6 +124,15 @@ def write_new(path: Path, text: str, mode: int = 0o600) -> None:
         file.write(text)
 
 
+def replace(path: Path, text: str, mode: int, ids: tuple[int, int]) -> None:
+    """A file that this program alone writes."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    write_new(new, text, mode)
+    os.chown(new, *ids)
+    new.replace(path)
+
+
 def make_maildir(path: Path, ids: tuple[int, int], env: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["maildirmake", path], env=env, check=True)
@@ -125,8 +159,13 @@ def prepare(env: dict[str, str]) -> str:
         os.chown(HOME / "users" / "flatfile", *ids)  # whoever serves SMTP reads it
     if not (HOME / ACCOUNT).exists():
         make_maildir(HOME / ACCOUNT / "Maildir", ids, env)
-    for name in "me", "rcpthosts":
+    for name in "me", "rcpthosts", "locals":
         write_new(HOME / "control" / name, "localhost\n", 0o644)
+    if os.environ.get("SMARTHOST"):
+        replace(HOME / "control" / "smtproutes", f":{os.environ['SMARTHOST']}\n", 0o600, ids)
+    replace(HOME / "hold", HOLD, 0o755, ids)
+    replace(HOME / "users" / "assign", ASSIGN.format(account=ACCOUNT, uid=ids[0], gid=ids[1], home=HOME), 0o644, ids)
+    subprocess.run(["qmail-newu"], env=env, check=True)
     write_new(HOME / "control" / "loopback.rules", "127.0.0.1:allow\n:deny\n", 0o644)
     rules = HOME / "control" / "loopback.rules"
     with rules.open() as text:
@@ -147,18 +186,20 @@ def make_queue(ids: tuple[int, int], env: dict[str, str]) -> None:
 
 
 def write_service(name: str) -> None:
-    """The run script of a service, always a new file: the shell may be reading the old one."""
+    """What a server on a port runs."""
     service = SERVICES[name]
-    folder = HOME / "service" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    new = folder / ".run.new"
     # POP3 needs root to become the account; SMTP needs nobody but the queue's owner.
     options = "" if os.getuid() or name == "pop3d" else "-u {} -g {}".format(*owner())
     port = os.environ.get(service.variable, service.port)
-    new.write_text(SCRIPT.format(options=options, port=port, chain=service.chain, setting=service.setting))
-    new.chmod(0o755)
-    new.replace(folder / "run")
-    (folder / "port").unlink(missing_ok=True)
+    write_run(name, SCRIPT.format(options=options, port=port, chain=service.chain, setting=service.setting))
+    (HOME / "service" / name / "port").unlink(missing_ok=True)
+
+
+def write_run(name: str, text: str) -> None:
+    """The run script of a service, always a new file: the shell may be reading the old one."""
+    folder = HOME / "service" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(folder / "run", text, 0o755, (os.getuid(), os.getgid()))
 
 
 def port_of(name: str, svscan: "subprocess.Popen[bytes]") -> str:
@@ -182,6 +223,8 @@ def main() -> int:
     password = prepare(env)
     for name in SERVICES:
         write_service(name)
+    become = "" if os.getuid() else f"setuidgid {pwd.getpwuid(owner()[0]).pw_name} "
+    write_run(SEND, DELIVERIES.format(become=become))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     # A session of its own: an interrupt on the terminal comes here alone, and svscan hears of it once.
@@ -191,7 +234,9 @@ def main() -> int:
     try:
         ports = {name: port_of(name, svscan) for name in SERVICES}
         if all(ports.values()):
-            places = {"home": HOME, "bin": ROOT / "bin", "mail": MAIL}
+            routes = HOME / "control" / "smtproutes"
+            others = SENT.format(file=routes) if routes.exists() else HELD
+            places = {"home": HOME, "bin": ROOT / "bin", "mail": MAIL, "others": others}
             print(READY.format(account=ACCOUNT, password=password, **places, **ports), end="", flush=True)
             return svscan.wait()
         for name in (name for name, port in ports.items() if not port):

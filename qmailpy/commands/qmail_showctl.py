@@ -140,9 +140,13 @@ IRRELEVANT: Row = (
 )
 
 ADDED: tuple[Row, ...] = (
+    (b"authsenders", LIST, b"No routes for senders.", b"Route of a sender: ", b""),
     (b"badhelo", LIST, b"Any HELO name is allowed.", b"", b" not accepted in HELO."),
     (b"badrcptto", LIST, b"Any RCPT TO is allowed.", b"", b" not accepted in RCPT TO."),
+    (b"bounceformat", OPTION, b"Bounces are plain text.", b"Format of bounces: ", b"."),
+    (b"bouncemaxbytes", NUMBER, b"0", b"Limit on what a bounce has of its message is ", b" bytes; 0 is no limit."),
     (b"brtlimit", NUMBER, b"0", b"SMTP limit of refused recipients in a session is ", b"; 0 is no limit."),
+    (b"clearauthhosts", LIST, b"Passwords go in clear to the loopback only.", b"", b" may get a password in clear."),
     (b"maxrcpt", NUMBER, b"0", b"SMTP limit of recipients of a message is ", b"; 0 is no limit."),
     (b"rcptcheck", OPTION, b"No program is asked about SMTP recipients.", b"Asked about SMTP recipients: ", b"."),
 )

@@ -11,6 +11,13 @@ PASSWORD = "secret"
 HASH = "$1$benchmrk$KfXbLc/thZTd2wOXCjjNS1"  # md5-crypt: every peer knows it, and its cost hides none of the rest
 UID = 54321
 
+# Accounts of qmail, all in one group: name -> uid
+QMAIL = {
+    name: 54330 + number
+    for number, name in enumerate(("alias", "qmaild", "qmaill", "qmailp", "qmailq", "qmailr", "qmails"))
+}
+QMAIL_GID = 54330
+
 OUTER = "BENCH_OUTER_NAMESPACE"
 
 ATTACHED = 1_000_000  # bytes from which a message is an attachment
@@ -50,9 +57,11 @@ class Home:
         self.passwords.write_text(f"{USER}:{HASH}:{self.uid}:{self.gid}::{self.path}:/bin/sh\n")
         self.passwords.chmod(0o644)  # Dovecot reads it as a user of its own
         if system:
-            self._replace("passwd", f"{USER}:x:{self.uid}:{self.gid}::{self.path}:/bin/sh\n")
+            accounts = "".join(f"{name}:x:{uid}:{QMAIL_GID}::/:/bin/false\n" for name, uid in QMAIL.items())
+            self._replace("passwd", f"{USER}:x:{self.uid}:{self.gid}::{self.path}:/bin/sh\n{accounts}")
             self._replace("shadow", f"{USER}:{HASH}:19000:0:99999:7:::\n")
-            self._replace("group", f"{USER}:x:{self.gid}:\n")
+            groups = f"qmail:x:{QMAIL_GID}:\nnofiles:x:{QMAIL_GID + 1}:\n"
+            self._replace("group", f"{USER}:x:{self.gid}:\n{groups}")
 
     def _replace(self, name: str, line: str) -> None:
         """Put a copy with one more line over /etc/NAME, in this namespace."""

@@ -48,12 +48,24 @@ class Peer(NamedTuple):
     empty: Callable[[], None]
 
 
-def conversation(messages: int, size: int) -> load.Conversation:
+def conversation(messages: int, size: int, recipient: bytes = RECIPIENT) -> load.Conversation:
     """HELO, and so many messages in one session: each request and how the reply begins."""
+    return _conversation(_mail([recipient], size) * messages)
+
+
+def one_to(recipients: list[bytes], size: int) -> load.Conversation:
+    """HELO, and one message."""
+    return _conversation(_mail(recipients, size))
+
+
+def _mail(recipients: list[bytes], size: int) -> load.Conversation:
     text = message(size).replace(b"\n", b"\r\n") + b".\r\n"
-    mail = [(b"MAIL FROM:<%s>\r\n" % SENDER, b"250"), (b"RCPT TO:<%s>\r\n" % RECIPIENT, b"250"),
-            (b"DATA\r\n", b"354"), (text, b"250")]  # fmt: skip
-    return [(b"HELO client.example\r\n", b"250"), *(mail * messages), (b"QUIT\r\n", b"221")]
+    rcpt = [(b"RCPT TO:<%s>\r\n" % recipient, b"250") for recipient in recipients]
+    return [(b"MAIL FROM:<%s>\r\n" % SENDER, b"250"), *rcpt, (b"DATA\r\n", b"354"), (text, b"250")]
+
+
+def _conversation(mail: load.Conversation) -> load.Conversation:
+    return [(b"HELO client.example\r\n", b"250"), *mail, (b"QUIT\r\n", b"221")]
 
 
 def _expect(sock: "_socket.socket", buffer: bytearray, code: bytes) -> None:
@@ -80,29 +92,27 @@ def session(port: int, buffer: bytearray, requests: load.Conversation) -> None:
     sock.close()
 
 
-def _files(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def _remove(*folders: Path) -> None:
+def remove(*folders: Path) -> None:
     for folder in folders:
-        for path in _files(folder):
+        for path in files(folder):
             path.unlink()
 
 
 def _queue_peer(server: Server, queue: Path, *services: int) -> Peer:
     folders = [queue / name for name in ("todo", "intd", "mess", "pid")]
-    return Peer(
-        server, (server.process.pid, *services), lambda: len(_files(queue / "todo")), partial(_remove, *folders)
-    )
+    return Peer(server, (server.process.pid, *services), lambda: len(files(queue / "todo")), partial(remove, *folders))
 
 
-def _ids(uid: int) -> list[str]:
+def ids_of(uid: int) -> list[str]:
     """Options of tcpserver that make it run as uid, if we are root."""
     return ["-u", str(uid), "-g", str(uid)] if os.getuid() == 0 else []
 
 
-def _folder(home: Home, name: str) -> Path:
+def folder(home: Home, name: str) -> Path:
     """A new one that everybody may enter."""
     path = Path(tempfile.mkdtemp(dir=home.work, prefix=name))
     path.chmod(0o755)
@@ -111,7 +121,7 @@ def _folder(home: Home, name: str) -> Path:
 
 def _mail_home(home: Home, name: str) -> Path:
     """A home whose queue belongs to the benchmark's account."""
-    path = _folder(home, name.replace(", ", "-"))
+    path = folder(home, name.replace(", ", "-"))
     (path / "control").mkdir()
     (path / "queue").mkdir()
     (path / "control" / "me").write_text("bench.example\n")
@@ -135,13 +145,13 @@ def _ours(name: str, uid: int | None, home: Home, stack: ExitStack) -> Peer:
     """uid: who runs qmail-smtpd; None: the owner of the queue."""
     path = _mail_home(home, name)
     env = environment(QMAILHOME=str(path), RELAYCLIENT="")
-    services = [] if uid is None else [_start_queued(path, env, stack)]
-    argv = [str(BIN / "tcpserver"), *OPTIONS, *_ids(home.uid if uid is None else uid), "127.0.0.1", "0"]
+    services = [] if uid is None else [start_queued(path, env, stack)]
+    argv = [str(BIN / "tcpserver"), *OPTIONS, *ids_of(home.uid if uid is None else uid), "127.0.0.1", "0"]
     server = stack.enter_context(tcpserver_of([*argv, "qmail-smtpd"], home, env))
     return _queue_peer(server, path / "queue", *services)
 
 
-def _start_queued(path: Path, env: dict[str, str], stack: ExitStack) -> int:
+def start_queued(path: Path, env: dict[str, str], stack: ExitStack) -> int:
     """The queue service; its pid. Raises Trouble."""
     process = subprocess.Popen([BIN / "qmail-queued"], env=env, stdin=subprocess.DEVNULL)
     stack.callback(process.wait)
@@ -159,9 +169,9 @@ def _original(tcpserver: str, folder: str, home: Home, stack: ExitStack) -> Peer
     queue = Path(folder).parent / "queue"
     if not (queue.parent / "control" / "me").exists():
         raise load.Trouble(f"{queue.parent}/control/me is missing")
-    if _files(queue / "mess"):
+    if files(queue / "mess"):
         raise load.Trouble(f"{queue} is not empty")
-    argv = [tcpserver, *OPTIONS, *_ids(pwd.getpwnam("nobody").pw_uid), "127.0.0.1", "0", f"{folder}/qmail-smtpd"]
+    argv = [tcpserver, *OPTIONS, *ids_of(pwd.getpwnam("nobody").pw_uid), "127.0.0.1", "0", f"{folder}/qmail-smtpd"]
     peer = _queue_peer(stack.enter_context(tcpserver_of(argv, home, environment(RELAYCLIENT=""))), queue)
     stack.callback(peer.empty)
     return peer
@@ -170,25 +180,34 @@ def _original(tcpserver: str, folder: str, home: Home, stack: ExitStack) -> Peer
 def _postfix(home: Home, stack: ExitStack) -> Peer:
     port = free_port()
     try:
-        running = stack.enter_context(postfix.Postfix(_folder(home, "postfix"), POSTFIX, port))
+        running = stack.enter_context(postfix.Postfix(folder(home, "postfix"), POSTFIX, port))
     except postfix.Trouble as e:
         raise load.Trouble(str(e))
-    server = Server(running.process, port)
+    wait_for(port)
+    return Peer(
+        Server(running.process, port),
+        (running.process.pid,),
+        lambda: len(running.files("hold")),
+        partial(running.empty, "hold"),
+    )
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
     deadline = time.monotonic() + START_S
     while True:
         try:
             load.connect(port).close()
-            break
+            return
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-    return Peer(server, (running.process.pid,), lambda: len(running.files("hold")), partial(running.empty, "hold"))
 
 
 def _aiosmtpd(home: Home, stack: ExitStack) -> Peer:
-    folder = _folder(home, "aiosmtpd")
-    argv = [sys.executable, "-m", "tests.bench.maildirserver", str(folder)]
+    maildir = folder(home, "aiosmtpd")
+    argv = [sys.executable, "-m", "tests.bench.maildirserver", str(maildir)]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
@@ -197,7 +216,7 @@ def _aiosmtpd(home: Home, stack: ExitStack) -> Peer:
         process.wait()
         raise load.Trouble("it printed no port")
     server = stack.enter_context(Server(process, int(port)))
-    return Peer(server, (process.pid,), lambda: len(_files(folder / "new")), partial(_remove, folder))
+    return Peer(server, (process.pid,), lambda: len(files(maildir / "new")), partial(remove, maildir))
 
 
 def _makers() -> dict[str, Callable[[Home, ExitStack], Peer]]:

@@ -23,11 +23,19 @@ __all__ = ["queue_home"]
 SHOWCTL = BIN / "qmail-showctl"
 
 ADDED = """
+authsenders: (Default.) No routes for senders.
+
 badhelo: (Default.) Any HELO name is allowed.
 
 badrcptto: (Default.) Any RCPT TO is allowed.
 
+bounceformat: (Default.) Bounces are plain text.
+
+bouncemaxbytes: (Default.) Limit on what a bounce has of its message is 0 bytes; 0 is no limit.
+
 brtlimit: (Default.) SMTP limit of refused recipients in a session is 0; 0 is no limit.
+
+clearauthhosts: (Default.) Passwords go in clear to the loopback only.
 
 maxrcpt: (Default.) SMTP limit of recipients of a message is 0; 0 is no limit.
 
