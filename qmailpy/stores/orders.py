@@ -56,12 +56,7 @@ def keeper(queue: int) -> tuple[int, int] | None:
 def lock(queue: int) -> int:
     """A descriptor that holds the lock of those who give orders, as soon as no other has it. Raises OSError."""
     fd = os.open(b"info", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=queue)
-    try:
-        locks.lock(fd, wait=True)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return locks.held(fd, wait=True)
 
 
 def take_over(queue: int) -> int:

@@ -52,12 +52,7 @@ class Trouble(Exception):
 def lock(queue: int) -> int:
     """The descriptor of the one qmail-send. Raises OSError; BlockingIOError if there is another one."""
     fd = os.open(b"lock/sendmutex", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=queue)
-    try:
-        locks.lock(fd, wait=False)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    return locks.held(fd, wait=False)
 
 
 def open_trigger(queue: int) -> int:

@@ -15,12 +15,16 @@ def lock(fd: int, wait: bool) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def acquire(path: bytes, dir_fd: int | None = None) -> int:
-    """A locked descriptor for path, at once or never. Raises OSError."""
-    fd = fds.open_append(path, dir_fd)
+def held(fd: int, wait: bool) -> int:
+    """fd, locked, or closed if that is impossible. Raises OSError, as lock."""
     try:
-        lock(fd, wait=False)
+        lock(fd, wait)
     except OSError:
         os.close(fd)
         raise
     return fd
+
+
+def acquire(path: bytes, dir_fd: int | None = None) -> int:
+    """A locked descriptor for path, at once or never. Raises OSError."""
+    return held(fds.open_append(path, dir_fd), wait=False)
