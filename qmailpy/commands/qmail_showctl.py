@@ -31,7 +31,7 @@ JSON
     lines       what holds, for a list
     meaning     the sentences of the text
 
-    A byte that is not UTF-8 is shown as \\xNN in a string.
+    A byte that is not UTF-8 is shown as \\xNN in a string, and the password of a route, here and in the text, as `...`.
 
 CONTROL FILES
     all of them
@@ -56,7 +56,7 @@ import os
 
 from qmailpy import strerr
 from qmailpy.chain import Env
-from qmailpy.formats import options
+from qmailpy.formats import options, smtproutes
 from qmailpy.stores import home, queue
 from qmailpy.stores.control import Control, Unreadable
 from qmailpy.unix import fds, ids
@@ -140,7 +140,7 @@ IRRELEVANT: Row = (
 )
 
 ADDED: tuple[Row, ...] = (
-    (b"authsenders", LIST, b"No routes for senders.", b"Route of a sender: ", b""),
+    (b"authsenders", LIST, b"No SMTP routes of senders.", b"SMTP route of a sender: ", b""),
     (b"badhelo", LIST, b"Any HELO name is allowed.", b"", b" not accepted in HELO."),
     (b"badrcptto", LIST, b"Any RCPT TO is allowed.", b"", b" not accepted in RCPT TO."),
     (b"bounceformat", OPTION, b"Bounces are plain text.", b"Format of bounces: ", b"."),
@@ -150,6 +150,9 @@ ADDED: tuple[Row, ...] = (
     (b"maxrcpt", NUMBER, b"0", b"SMTP limit of recipients of a message is ", b"; 0 is no limit."),
     (b"rcptcheck", OPTION, b"No program is asked about SMTP recipients.", b"Asked about SMTP recipients: ", b"."),
 )
+
+
+ROUTES = frozenset({b"smtproutes", b"authsenders"})  # whose passwords are not shown
 
 
 class Entry:
@@ -261,8 +264,8 @@ class Files:
             entry.default = True
             entry.sentences = [default]
         else:
-            entry.lines = lines
-            entry.sentences = [before + safe(line) + behind for line in lines]
+            entry.lines = [smtproutes.without_password(line) for line in lines] if entry.name in ROUTES else lines
+            entry.sentences = [before + safe(line) + behind for line in entry.lines]
 
     def _compiled(self, entry: Entry) -> None:
         """morercpthosts.cdb, which qmail-newmrh makes of morercpthosts."""

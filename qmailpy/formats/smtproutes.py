@@ -26,6 +26,12 @@ class Route:
         self.password = password
 
 
+def without_password(line: bytes) -> bytes:
+    """A line as it may be shown."""
+    place, user, password = (*line.split(b"|", 2), b"", b"")[:3]
+    return b"%s|%s|..." % (place, user) if password else line
+
+
 def host_keys(host: bytes) -> list[bytes]:
     """What a host may be listed as: itself, each of its tails that begin with a dot, and the key of all."""
     return _keys(host, b".")

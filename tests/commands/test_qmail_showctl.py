@@ -23,7 +23,7 @@ __all__ = ["queue_home"]
 SHOWCTL = BIN / "qmail-showctl"
 
 ADDED = """
-authsenders: (Default.) No routes for senders.
+authsenders: (Default.) No SMTP routes of senders.
 
 badhelo: (Default.) Any HELO name is allowed.
 
@@ -290,6 +290,14 @@ def test_json_says_the_same(place: Place) -> None:
     }
     assert by_name["unheard-of"] == {**plain, "kind": "unknown", "meaning": "I have no idea what this file does."}
     assert list(by_name) == list(paragraphs(show(place.home)))[1:]
+
+
+def test_passwords_of_routes_are_not_shown(place: Place) -> None:
+    for name in "smtproutes", "authsenders":
+        place.write(name, b":relay.example:587|max|my|pass\nb.example:\n")
+        assert "relay.example:587|max|..." in place.said(name)
+    for words in ((), ("-j",)):
+        assert "my" not in show(place.home, *words)
 
 
 def test_every_control_file_of_a_manual_page_is_known() -> None:

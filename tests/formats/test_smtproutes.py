@@ -108,3 +108,18 @@ def test_without_a_relay_dns_decides(value: bytes) -> None:
 def test_any_bytes_are_a_route_or_none(value: bytes) -> None:
     route = smtproutes.parse(value)
     assert route is None or (route.relay and 0 <= route.port < 65536 and bool(route.user) == bool(route.password))
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b":relay:26|user|secret", b":relay:26|user|..."),
+        (b":relay|user|se|cret", b":relay|user|..."),
+        (b":relay|user|", b":relay|user|"),
+        (b":relay|user", b":relay|user"),
+        (b"dom:relay", b"dom:relay"),
+        (b"", b""),
+    ],
+)
+def test_a_line_is_shown_without_its_password(line: bytes, shown: bytes) -> None:
+    assert smtproutes.without_password(line) == shown
