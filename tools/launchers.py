@@ -48,7 +48,11 @@ else:  # installed for another Python than the first on PATH: that one stands be
     os.write(2, ("qmailpy: fatal: " + problem + "\\n").encode("utf-8", "surrogateescape"))
     os._exit(111)
 
-from qmailpy.chain import start  # noqa: E402
+try:
+    from qmailpy.chain import start
+except (ImportError, SyntaxError):  # while another version takes its place: with exit code 1 mail would bounce
+    os.write(2, b"@NAME@: fatal: unable to load the package qmailpy: not whole, is it being upgraded?\\n")
+    os._exit(111)
 
 start("@NAME@", here)
 """
