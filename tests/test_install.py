@@ -105,6 +105,18 @@ def test_a_launcher_for_another_python_hands_over_to_the_one_beside_it(tmp_path:
     assert result.stdout == b"-IS %s a b c unset\n" % bytes(launcher), result.stderr
 
 
+@pytest.mark.parametrize("left", ["", "from nowhere import x\n", "def start(\n"], ids=["no start", "no module", "half"])
+def test_a_launcher_of_half_a_package_says_so_and_means_later(tmp_path: Path, left: str) -> None:
+    launcher = lonely(tmp_path)
+    package = launcher.parent.parent / "qmailpy"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "chain.py").write_text(left)
+    result = run([launcher])
+    said = b"argv0: fatal: unable to load the package qmailpy: not whole, is it being upgraded?\n"
+    assert (result.returncode, result.stderr) == (111, said)
+
+
 @pytest.mark.parametrize("beside", [False, True], ids=["no Python", "a Python"])
 def test_a_launcher_without_a_package_says_so_once(tmp_path: Path, beside: bool) -> None:
     launcher = lonely(tmp_path)
@@ -183,7 +195,7 @@ def test_what_stood_in_a_home_stays(home: Path) -> None:
 def test_a_home_has_all_pages_folders_and_services(home: Path) -> None:
     assert {str(page.relative_to(home / "man")) for page in (home / "man").rglob("*.[1-9]")} >= PAGES
     found = {folder.name for folder in home.iterdir()}
-    assert found - {"queue"} == {"bin", "control", "lib", "man", "run", "service", "users"}
+    assert found - {"queue"} == {"alias", "bin", "control", "lib", "man", "run", "service", "users"}
     assert {folder.name for folder in (home / "service").iterdir()} == {
         path.name for path in (ROOT / "service").iterdir()
     }
@@ -260,6 +272,7 @@ def test_root_is_told_once_what_is_missing_and_the_commands_make_it(tmp_path: Pa
         "groupadd -r qmail",
         *(f"useradd -r -M -g qmail -d {new} -s /usr/sbin/nologin {name}" for name in ("qmailq", "qmailr", "qmails")),
         f"chown qmaill {new}/service/*/log/main",
+        f"chown alias {new}/alias",
         f"QMAILHOME={new} {new}/bin/qmail-make-queue",
     ]
     assert not (new / "queue").exists()
@@ -268,9 +281,10 @@ def test_root_is_told_once_what_is_missing_and_the_commands_make_it(tmp_path: Pa
         for number, name in enumerate(("qmaill", "qmailq", "qmailr", "qmails", "qmailp"), 610):
             passwd.write(f"{name}:x:{number}:{601 if name in ('qmaill', 'qmailp') else 602}::/:/bin/false\n")
         group.write("qmail:x:602:\n")
-    for command in lines[-2:]:
+    for command in lines[-3:]:
         assert run([*prefix, "sh", "-c", command], env=OFFLINE).returncode == 0
     assert {main.stat().st_uid for main in new.glob("service/*/log/main")} == {610}
+    assert (new / "alias").stat().st_uid == 604
     assert ((new / "queue" / "mess").stat().st_uid, (new / "queue" / "mess").stat().st_gid) == (611, 602)
     again = run([*prefix, sys.executable, ROOT / "tools" / "home.py", new], env=OFFLINE, timeout=120)
     assert [line for line in again.stderr.decode().splitlines() if "libpass" not in line] == []

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import socket
 import subprocess
 import termios
@@ -20,7 +19,7 @@ from tests.accounts import GID as SYSTEM_GID
 from tests.accounts import UID as SYSTEM_UID
 from tests.accounts import SystemAccounts, system_accounts
 from tests.helpers import environment, eventually, needs, run
-from tests.mailsystem import GROUPS, HOST, UIDS, MailSystem, started
+from tests.mailsystem import HOST, UIDS, MailSystem, started
 from tests.mailsystem import PASSWORD as MAIL_PASSWORD
 from tests.mailsystem import USER as MAIL_USER
 from tests.servers import GID, MESSAGES, NAME, PASSWORD, TIMEOUT, UID, Home, Server, home, pop3, read_all, serve
@@ -331,9 +330,6 @@ def test_a_forgotten_checker_lets_nobody_in(mail: MailSystem) -> None:
 @pytest.fixture(scope="module")
 def delivering() -> Iterator[MailSystem]:
     with started(deliver=True) as system:
-        alias = system.path / "alias"
-        alias.mkdir(exist_ok=True)
-        shutil.chown(alias, UIDS["alias"], GROUPS["nofiles"])
         maildir = system.run(["setpriv", f"--reuid={UIDS['qmaild'] - 2}", "maildirmake", system.max / "Maildir"])
         assert maildir.returncode == 0, maildir.stderr
         yield system
@@ -352,6 +348,15 @@ def mailbox(system: MailSystem) -> list[bytes]:
 def owned(path: Path, text: str, user: int) -> None:
     path.write_text(text)
     os.chown(path, user, -1)
+
+
+def test_mail_to_nobody_bounces_at_once(delivering: MailSystem) -> None:
+    before = len(mailbox(delivering))
+    argv = ["qmail-inject", "-f", f"{MAIL_USER}@{HOST}", f"nobody-here@{HOST}"]
+    assert run([*delivering.prefix, *argv], b"Subject: x\n\n", delivering.env()).returncode == 0
+    assert eventually(lambda: len(mailbox(delivering)) == before + 1)
+    text = b"<nobody-here@%s>:\nSorry, no mailbox here by that name. (#5.1.1)\n" % HOST.encode()
+    assert any(text in message for message in mailbox(delivering))
 
 
 def test_an_alias_reaches_a_user_a_program_and_a_list(delivering: MailSystem) -> None:

@@ -5,6 +5,7 @@
     DIR/man                the manual pages
     DIR/service            services, each copied only where there is none of its name
     DIR/control DIR/users  empty, if they are new
+    DIR/alias              the same: for mail to nobody else, of the account alias
     DIR/run                the same: for the sockets of services
     DIR/queue              made or checked by qmail-make-queue; for root, if the accounts exist that it belongs to
 
@@ -29,8 +30,9 @@ from qmailpy.registry import COMMANDS  # found by way of the two above
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGGER = "qmaill"  # service/*/log/run
+ALIAS = "alias"  # whose mail is that of unknown users
 # Of services and queue
-ACCOUNTS = {"nofiles": ("alias", "qmaild", LOGGER, "qmailp"), "qmail": ("qmailq", "qmailr", "qmails")}
+ACCOUNTS = {"nofiles": (ALIAS, "qmaild", LOGGER, "qmailp"), "qmail": ("qmailq", "qmailr", "qmails")}
 OURS = b"from qmailpy.chain import start"  # in every launcher
 
 
@@ -80,10 +82,22 @@ def install_services(folder: Path) -> None:
 def prepare_log(main: Path) -> None:
     """Where multilog writes: a service whose log does not start stops when the pipe to it is full."""
     main.mkdir(parents=True)
+    give(main, LOGGER)
+
+
+def prepare_alias(folder: Path) -> None:
+    """Where mail to unknown users is looked after: without it such mail waits for a week before it bounces."""
+    if not folder.exists():
+        folder.mkdir()
+        give(folder, ALIAS)
+
+
+def give(folder: Path, name: str) -> None:
+    """To an account, if it is there and we may; else advise says it."""
     try:
-        account = pwd.getpwnam(LOGGER)
-        os.chown(main, account.pw_uid, account.pw_gid)
-    except (KeyError, PermissionError):  # advise says it
+        account = pwd.getpwnam(name)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    except (KeyError, PermissionError):
         pass
 
 
@@ -97,7 +111,7 @@ def make_accounts(home: Path) -> list[str]:
             try:
                 pwd.getpwnam(name)
             except KeyError:
-                folder = home / "alias" if name == "alias" else home
+                folder = home / "alias" if name == ALIAS else home
                 commands.append(f"useradd -r -M -g {group} -d {folder} -s /usr/sbin/nologin {name}")
     return commands
 
@@ -114,7 +128,8 @@ def make_queue(home: Path) -> None:
 
 def advise(home: Path, commands: list[str]) -> None:
     """What root has yet to do before services run."""
-    commands = [*commands, f"chown {LOGGER} {home}/service/*/log/main", f"QMAILHOME={home} {home}/bin/qmail-make-queue"]
+    chowns = [f"chown {LOGGER} {home}/service/*/log/main", f"chown {ALIAS} {home}/alias"]
+    commands = [*commands, *chowns, f"QMAILHOME={home} {home}/bin/qmail-make-queue"]
     print("home: warning: services run as users of their own, and the queue belongs to one. As root:", file=sys.stderr)
     print("".join(f"    {command}\n" for command in commands), end="", file=sys.stderr)
 
@@ -145,6 +160,7 @@ def main(home: Path) -> None:
     install_services(home / "service")
     for name in "control", "run", "users":
         (home / name).mkdir(exist_ok=True)
+    prepare_alias(home / ALIAS)
     commands = make_accounts(home)
     if not commands or os.getuid():
         make_queue(home)
