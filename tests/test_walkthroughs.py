@@ -18,7 +18,8 @@ from tests import dnsserver
 from tests.accounts import GID as SYSTEM_GID
 from tests.accounts import UID as SYSTEM_UID
 from tests.accounts import SystemAccounts, system_accounts
-from tests.helpers import environment, eventually, needs, run
+from tests.commands.test_splogger import DEV
+from tests.helpers import PYTHON, environment, eventually, needs, run
 from tests.mailsystem import HOST, UIDS, MailSystem, started
 from tests.mailsystem import PASSWORD as MAIL_PASSWORD
 from tests.mailsystem import USER as MAIL_USER
@@ -321,6 +322,35 @@ def test_a_forgotten_checker_lets_nobody_in(mail: MailSystem) -> None:
         assert says(server, login(MAIL_USER, MAIL_PASSWORD))[0][0] == "5"
         assert b"AUTH" not in server.talk(b"ehlo there\r\nquit\r\n")
         server.log.line("qmail-smtpd: warning: AUTH is not offered: true cannot be the checker: .*")
+
+
+LOGGED = """
+import os, re, signal, socket, subprocess, sys
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+listening.settimeout(20)
+listening.bind("/dev/log")
+shell = subprocess.Popen(["sh", "-c", sys.argv[1]], start_new_session=True)
+port = listening.recv(8192)  # what -1 prints goes there too
+print(port, flush=True)
+with socket.create_connection(("127.0.0.1", int(port.split()[-1]))) as connection:
+    connection.sendall(sys.argv[2].encode())
+    print(listening.recv(8192))
+os.killpg(shell.pid, signal.SIGKILL)
+"""
+
+
+def test_the_log_goes_to_syslog_by_splogger(mail: MailSystem) -> None:
+    """`2>&1 | splogger smtpd 3`: facility 3 is daemon."""
+    line = f"{W7} checkpassword-authd true 2>&1 | splogger smtpd 3"
+    line = line.replace(" 0 smtp ", " 127.0.0.1 0 ").replace("tcpserver ", "tcpserver -1 ", 1)
+    folder = mail.folder / "devices"
+    folder.mkdir()
+    inside = [*mail.prefix, "sh", "-c", DEV, str(folder), PYTHON, "-c", LOGGED, line]
+    done = run([*inside, f"helo there\r\n{login(MAIL_USER, 'guess')}\r\n"], env=mail.env(AUTHDELAY="0"), cwd=mail.path)
+    assert done.returncode == 0, done.stderr
+    _, said = done.stdout.decode().splitlines()
+    failed = f"qmail-smtpd: 127.0.0.1 auth failed: user {MAIL_USER} mechanism PLAIN"
+    assert re.search(rf"<30>.* smtpd: \d+\.\d{{6}} {failed}", said), said
 
 
 # W12. Tables known from sendmail (all of them: doc/SENDMAIL.md), W13. Scanning and filtering, and W14. A machine that
