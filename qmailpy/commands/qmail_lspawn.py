@@ -209,9 +209,13 @@ class Deliveries(spawner.Crew):
         if self.uid not in (0, user.uid):
             fds.write_all(1, FOREIGN % (user.uid, self.uid))
             return strerr.LATER
-        if self.uid == 0:
-            _become(user.uid, user.gid)
-        seat.found(data)  # nothing of the user's has been touched yet
+        seat.found(data)  # while no user can have a hand in it
+        try:
+            if self.uid == 0:
+                _become(user.uid, user.gid)
+        except Undeliverable:
+            seat.last()
+            raise
         return self.local(user, local, domain, sender)
 
     def local(self, user: users.User, local: bytes, domain: bytes, sender: bytes) -> Exec:

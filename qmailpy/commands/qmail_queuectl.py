@@ -172,7 +172,7 @@ class Entry:
             for channel, done, address in self.recipients
             if not done
         ]
-        held = message.mode & orders.HELD != 0 and not message.new
+        held = orders.of(message.mode) & orders.HELD != 0 and not message.new
         self.facts = selection.Facts(message.number, message.sender, message.size, self.age, held, message.new, left)
 
     def said(self, channel: bytes, address: bytes) -> tuple[int, bytes]:
@@ -184,7 +184,7 @@ class Entry:
         if self.message.new:
             return b"new"
         for order, name in STATES:
-            if self.message.mode & order:
+            if orders.of(self.message.mode) & order:
                 return name
         return b"waiting"
 
@@ -490,7 +490,7 @@ class Tool:
         """The result, unless something happens meanwhile."""
         if entry.message.new:
             return NEW
-        return self._spared(entry.message.mode & orders.ORDERS)
+        return self._spared(orders.of(entry.message.mode))
 
     def _spared(self, current: int) -> str:
         """Why the verb leaves a message alone about which there are these orders; else DONE."""

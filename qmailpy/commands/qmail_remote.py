@@ -28,7 +28,8 @@ WHICH SERVER
     (RFC 7505).
 
     Who is a mail exchanger itself, by an address of any of its interfaces, tries only those of a better preference,
-    and bounces the message if there are none: HOST is missing in control/locals, virtualdomains or smtproutes.
+    and bounces the message if there are none: HOST is missing in control/locals, virtualdomains or smtproutes. If
+    one of these has addresses that are not known now, mail waits instead.
 
     The addresses are tried until one takes the connection; after that, whatever happens, no other is tried in this
     run. IPv4 hosts that do not answer in time twice are left out for an hour: see qmail-tcpto(8).
@@ -200,81 +201,78 @@ def impossible(host: bytes) -> bool:
     return False
 
 
-def host_targets(names: Resolver, host: bytes, preference: int) -> list[Target]:
-    """The addresses of a host, none if it has none. Raises Unresolved if that is not known."""
+def host_targets(names: Resolver, host: bytes, preference: int) -> tuple[list[Target], bool]:
+    """The addresses of a host, none if it has none; and whether there may be others, which are not known now."""
     ip = literal(host)
     if ip is not None:
-        return [Target(ip, preference)]
+        return [Target(ip, preference)], False
     if impossible(host):
-        return []
+        return [], False
     found: list[Target] = []
-    trouble = None
+    trouble = False
     for look_up in (resolve.addresses4, resolve.addresses6):
         try:
             found += [Target(addresses.unmap(ip), preference) for ip in look_up(names, host)]
-        except resolve.Unresolved as e:
-            trouble = e
-    if trouble is not None and not found:
-        raise trouble
-    return found
+        except resolve.Unresolved:
+            trouble = True
+    return found, trouble
 
 
-def relay_targets(names: Resolver, relay: bytes) -> list[Target]:
-    """The addresses of an artificial route. Raises Failed."""
-    try:
-        found = host_targets(names, dns.a_labels(relay), 0)
-    except resolve.Unresolved:
-        raise Failed(DNS_TROUBLE)
+def only_targets(names: Resolver, name: bytes, shown_as: bytes) -> list[Target]:
+    """The addresses of a host beside which there is no other. Raises Failed."""
+    found, trouble = host_targets(names, name, 0)
     if not found:
-        raise Failed(NO_SUCH_HOST % shown(relay))
+        raise Failed(DNS_TROUBLE if trouble else NO_SUCH_HOST % shown(shown_as))
     return found
 
 
-def exchange_targets(names: Resolver, host: bytes) -> list[Target]:
-    """The addresses of the mail exchangers of a host, in the order in which they are to be tried. Raises Failed."""
+def exchange_targets(names: Resolver, host: bytes) -> tuple[list[Target], int | None]:
+    """The addresses of the mail exchangers of a host, in the order in which they are to be tried; and the preference of
+    the first one of which not all are known now. Raises Failed."""
     name = dns.a_labels(host)
     if impossible(name):
         raise Failed(NO_SUCH_HOST % shown(host))
     try:
         exchanges = resolve.exchanges(names, name)
-        found = [] if exchanges else host_targets(names, name, 0)
     except resolve.Unresolved:
         raise Failed(DNS_TROUBLE)
-    if not exchanges and not found:
-        raise Failed(NO_SUCH_HOST % shown(host))
+    if not exchanges:
+        return only_targets(names, name, host), None
     if routing.null(exchanges):
         raise Failed(NO_MAIL_THERE % shown(host))
-    trouble = 0
+    found: list[Target] = []
+    unknown: list[int] = []
     draw = [os.urandom(8) for _ in exchanges]
     for preference, exchange in routing.in_order(exchanges, draw)[: routing.MOST_HOSTS]:
-        try:
-            found += host_targets(names, exchange, preference)
-        except resolve.Unresolved:
-            trouble += 1
-            if trouble == routing.MOST_TROUBLE:
+        more, trouble = host_targets(names, exchange, preference)
+        found += more
+        if trouble:
+            unknown.append(preference)
+            if len(unknown) == routing.MOST_TROUBLE:
                 break
     if not found:
-        raise Failed(DNS_TROUBLE if trouble else NO_ADDRESS)
-    return found
+        raise Failed(DNS_TROUBLE if unknown else NO_ADDRESS)
+    return found, unknown[0] if unknown else None
 
 
 def targets(route: Route | None, host: bytes, env: Env) -> list[Target]:
     """The addresses to try, in order. Raises Failed."""
     ip = literal(host if route is None else route.relay)
+    unknown = None
     if ip is not None:
         found = [Target(ip, 0)]
     elif route is not None:
-        found = relay_targets(resolver.read(env), route.relay)
+        found = only_targets(resolver.read(env), dns.a_labels(route.relay), route.relay)
     else:
-        found = exchange_targets(resolver.read(env), host)
+        found, unknown = exchange_targets(resolver.read(env), host)
     if route is not None:
         return found
     try:
         better = routing.before_us(found, interfaces.addresses())
     except OSError:
         raise Failed(NO_RESOURCES)
-    if not better:
-        raise Failed(WE_ARE_IT)
+    if not better:  # of those that are known
+        raise Failed(WE_ARE_IT if unknown is None or unknown >= found[0].preference else DNS_TROUBLE)
     return better
 
 
@@ -482,7 +480,12 @@ def send_message(link: Link, conversation: Conversation, block: bytes) -> None:
     except PartialLine:
         conversation.stop(PARTIAL_LINE)
         return
-    link.send(wire + conversation.end())
+    try:
+        link.send(wire + conversation.end())
+    except OSError:
+        conversation.unsent()
+        link.hear_now(conversation)
+        raise
 
 
 def deliver(argv: list[bytes], env: Env) -> list[bytes]:

@@ -264,7 +264,8 @@ class Sender:
         self._cleanup_due = self._now
         self._flushed = 0
         self._asked = 0  # by qmail-queuectl, last
-        self._looked = 0  # when it was looked for a question, in between
+        self._ask_due = self._now  # when a question is looked for, where the trigger does not tell
+        self._unread = False  # there is one, and the queue could not be read since
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
 
@@ -281,7 +282,9 @@ class Sender:
         for channel, spawner in enumerate(self._spawners):
             if spawner is None:
                 self._lose_spawner(channel)
-        self._survey()
+        while not self._survey(self._question()) and not self._signals.exit:
+            self._log.write()
+            time.sleep(SLEEP_HELP)
         self._log.add(self._dispatch.status())
         self._open_trigger()
         while not self._may_end():
@@ -359,6 +362,8 @@ class Sender:
             if self._garbage is not None and self._may_ask():
                 return 0
             wakeup = min(wakeup, self._next_due(wakeup))
+        if self._unread or not self._may_scan():
+            wakeup = min(wakeup, self._ask_due)
         if self._arrivals or wakeup <= self._now:
             return 0
         return wakeup - self._now + SLEEP_FUZZ
@@ -436,19 +441,11 @@ class Sender:
         for channel in CHANNELS:
             for when, number in sorted(self._dispatch.channels[channel].waiting):
                 try:
-                    self._spool.set_time(channel, number, when)
+                    self._spool.set_time(channel, number, self._spool.hurried_to(channel, number, when))
                 except Trouble as e:
                     self._warn(e.args[0])
 
     # What is in the queue
-
-    def _survey(self) -> None:
-        """Look at all of it, and at what is ordered, and tell qmail-queuectl so."""
-        self._asked = self._question()
-        while not self._try_survey() and not self._signals.exit:
-            self._log.write()
-            time.sleep(SLEEP_HELP)
-        orders.answer(self._spool.queue, self._asked)
 
     def _question(self) -> int:
         try:
@@ -456,11 +453,18 @@ class Sender:
         except OSError:
             return self._asked
 
-    def _try_survey(self) -> bool:
-        lists = [channel.waiting for channel in self._dispatch.channels]
-        for waiting in (*lists, self._done, *self._unknown):
-            waiting.fill(())
-        self._ending.clear()
+    def _ask(self) -> None:
+        """If qmail-queuectl has a question, look at the queue; later, if it cannot be read: all else goes on."""
+        question = self._question()
+        self._unread = question != self._asked and not self._survey(question)
+        self._ask_due = self._now + (SLEEP_HELP if self._unread else 1)
+
+    def _survey(self, question: int) -> bool:
+        """Look at all of the queue, and at what is ordered, and tell qmail-queuectl so. False if it cannot be read:
+        then what is known of it stays."""
+        lists = Waiting(), Waiting()
+        done = Waiting()
+        unknown: list[tuple[int, int]] = []
         jobs = self._dispatch.jobs()
         busy = {(job.channel, job.number) for job in jobs}
 
@@ -468,31 +472,51 @@ class Sender:
             if number not in self._settling and (channel, number) not in busy:
                 lists[channel].add(when, number)
 
+        def not_known(channel: int, number: int) -> None:
+            if number not in self._settling and (channel, number) not in busy:
+                unknown.append((channel, number))
+
         def finish(number: int) -> None:
             if number not in self._settling:
-                self._done.add(self._now, number)
+                done.add(self._now, number)
 
         try:
-            self._spool.survey(self._flushed, wait, finish, self._not_known)
+            self._spool.survey(self._flushed, wait, finish, not_known)
         except queue.Unlisted as e:
             self._alert(b"unable to opendir %s, sleeping..." % e.name)
             return False
+        for channel in CHANNELS:
+            self._dispatch.channels[channel].waiting = lists[channel]
+            self._unknown[channel].fill(())
+        self._done = done
+        self._ending.clear()
+        for channel, number in unknown:
+            self._not_known(channel, number)
         for job in jobs:
             self._look_at_orders(job)
+        self._asked = question
+        orders.answer(self._spool.queue, question)
         return True
 
     def _look_at_orders(self, job: Job) -> None:
         """Of a message with a pass, or deliveries of one. What is under way goes on, but no more of it begins; then the
         order is obeyed at once."""
         try:
-            ordered = self._spool.read_info(job.number)[2] & orders.ORDERS
+            ordered = orders.of(self._spool.read_info(job.number)[2])
         except Trouble:
             return
-        if ordered or self._spool.hurried(job.channel, job.number, job.time):
+        if ordered:
             job.retry = self._now
+        self._note_hurry(job)
         current = self._passes[job.channel]
         if ordered and current is not None and current.job is job:
             self._close_pass(job.channel, current)
+
+    def _note_hurry(self, job: Job) -> None:
+        """Before the time of its list is changed: qmail-queuectl sets it for one message after the other, and its
+        question comes behind the last of them."""
+        if self._spool.hurried(job.channel, job.number, job.time):
+            job.retry = self._now
 
     def _not_known(self, channel: int, number: int) -> None:
         self._warn(b"unable to stat %s; will try again later" % self._spool.recipients(channel, number))
@@ -527,8 +551,8 @@ class Sender:
     def _take_in(self, pulled: bool) -> None:
         if self._may_scan() and (pulled or self._now >= self._todo_due):
             self._open_trigger()
-            if self._question() != self._asked:
-                self._survey()
+            if not self._unread:
+                self._ask()
             self._todo = self._spool.arrived()
             self._todo_due = self._now + SLEEP_TODO
         if self._todo is None and not self._arrivals:
@@ -539,10 +563,8 @@ class Sender:
 
     def _ask_in_between(self) -> None:
         """qmail-queuectl is not to wait for the end of a flood, nor for that of qmail-send: about once a second."""
-        if not self._may_scan() and self._now != self._looked:
-            self._looked = self._now
-            if self._question() != self._asked:
-                self._survey()
+        if self._now >= self._ask_due and (self._unread or not self._may_scan()):
+            self._ask()
 
     def _take_one(self) -> bool:
         """One step; whether there is another."""
@@ -658,8 +680,8 @@ class Sender:
                 self._warn(e.args[0])
                 waiting.add(self._now + SLEEP_SYSFAIL, number)
                 continue
-            if mode & orders.ORDERS:
-                self._obey_order(channel, number, reading, mode)
+            if ordered := orders.of(mode):
+                self._obey_order(channel, number, reading, ordered)
                 continue
             job = self._dispatch.open(channel, number, sender, birth, self._now)
             job.time = reading.time
@@ -678,19 +700,21 @@ class Sender:
         if job.complete:
             self._list_done(job.channel, job.number)
             return
+        self._note_hurry(job)
         self._dispatch.channels[job.channel].waiting.add(job.retry, job.number)
         try:
             self._spool.set_time(job.channel, job.number, job.retry)
         except Trouble:  # that of the exit is said
             pass
 
-    def _list_done(self, channel: int, number: int) -> None:
+    def _list_done(self, channel: int, number: int) -> bool:
+        """Whether the list could be removed; else it is tried again."""
         try:
             self._spool.remove_list(channel, number)
         except Trouble as e:
             self._warn(e.args[0])
             self._dispatch.channels[channel].waiting.add(self._now + SLEEP_SYSFAIL, number)
-            return
+            return False
         other = self._spool.recipients(1 - channel, number)
         try:
             if not self._spool.exists(other):
@@ -698,12 +722,13 @@ class Sender:
         except OSError:
             self._warn(b"unable to stat " + other)
             self._done.add(self._now, number)
+        return True
 
-    def _obey_order(self, channel: int, number: int, reading: Reading, mode: int) -> None:
+    def _obey_order(self, channel: int, number: int, reading: Reading, ordered: int) -> None:
         """Instead of a pass. What is held waits for the next survey."""
         try:
-            if mode & (orders.DELETE | orders.BOUNCE):
-                self._cancel(channel, number, reading, bool(mode & orders.DELETE))
+            if ordered & (orders.DELETE | orders.BOUNCE):
+                self._cancel(channel, number, reading, bool(ordered & orders.DELETE))
         except OSError:
             path = self._spool.recipients(channel, number)
             self._warn(b"trouble reading %s; will try again later" % path)
@@ -713,17 +738,24 @@ class Sender:
 
     def _cancel(self, channel: int, number: int, reading: Reading, silently: bool) -> None:
         """Finish all recipients of a list. Raises OSError if it cannot be read."""
-        lines, entries = [], []
+        lines, entries, positions = [], [], []
         while record := reading.next():
-            letter, _, recipient = record
+            letter, position, recipient = record
             if letter == b"T":
+                positions.append(position)
                 lines.append(sendlog.ordered(b"delete" if silently else b"bounce", number, channel, recipient))
                 entries.append(bounces.entry(self._rewriting.strip(recipient), bounces.ORDERED))
         if entries and not silently and not self._append_bounce(number, b"".join(entries)):
             self._dispatch.channels[channel].waiting.add(self._now + SLEEP_HELP, number)
             return
         self._log.add(b"".join(lines))
-        self._list_done(channel, number)
+        if self._list_done(channel, number):
+            return
+        try:
+            for position in positions:  # the sender is told of each once
+                self._spool.mark(channel, number, position)
+        except Trouble:  # then it is as it was
+            pass
 
     # Deliveries
 
@@ -767,6 +799,7 @@ class Sender:
     def _settle(self, slot: int, delivery: Delivery, done: bool) -> None:
         job = delivery.job
         if done:
+            self._note_hurry(job)
             try:
                 self._spool.mark(job.channel, job.number, delivery.position)
             except Trouble as e:
@@ -840,7 +873,7 @@ class Sender:
         if not self._spool.has_info(number):
             return False
         sender, birth, mode = self._spool.read_info(number)
-        if not mode & orders.DELETE:
+        if not orders.of(mode) & orders.DELETE:
             notice = self._notice(sender)
             if notice.recipient is None:
                 self._log.add(sendlog.discarded(b"double" if notice.sender else b"triple", number))

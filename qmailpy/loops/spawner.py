@@ -218,8 +218,10 @@ class Spawner:
                     self._fork(delivery, message, writing, None)
                 elif not self._hand(delivery, message, writing, *known):
                     self._fork(delivery, message, writing, known[1])
-            except OSError:
+            except BaseException as e:
                 os.close(reading)
+                if not isinstance(e, OSError):
+                    raise
                 raise Refused(NO_FORK)
             finally:
                 os.close(writing)
@@ -279,15 +281,16 @@ class Spawner:
         return b"" if status.st_uid == self._owner else WRONG_OWNER
 
     def _read(self, delivery: Delivery) -> None:
+        room = max(0, self._keep - len(delivery.output))
         try:
-            block = os.read(delivery.reading, BLOCK)
+            block = os.read(delivery.reading, min(room, BLOCK) or BLOCK)
+            delivery.output += block[:room]
         except OSError:  # asked again
             return
         except MemoryError:
             time.sleep(SHORTAGE_S)
             return
         if block:
-            delivery.output += block[: max(0, self._keep - len(delivery.output))]
             return
         self._poll.unregister(delivery.reading)
         del self._by_fd[delivery.reading]
@@ -297,20 +300,25 @@ class Spawner:
 
     def _listen(self, worker: Worker) -> None:
         packet = worker.hear()
-        if packet is None:
-            return
+        if packet is not None and not self._understand(worker, packet):
+            self._dismiss(worker)
+
+    def _understand(self, worker: Worker, packet: bytes) -> bool:
+        """False for a packet that nobody expects, or the end."""
         delivery = worker.delivery
-        if delivery is not None and worker.kind is None and packet.startswith(workers.FOUND):
-            worker.kind = self._crew.kind(delivery.request, packet[len(workers.FOUND) :])
-            if worker.kind is not None:
-                return
-        elif delivery is not None and worker.kind is not None and len(packet) == ENDED and packet[:1] == workers.ENDED:
-            worker.delivery = None
-            self._idle.add(worker)
-            delivery.status = packet[1] << 8
-            self._settle(delivery)
-            return
-        self._dismiss(worker)
+        if delivery is None:
+            return False
+        if worker.kind is None:
+            if packet.startswith(workers.FOUND):
+                worker.kind = self._crew.kind(delivery.request, packet[len(workers.FOUND) :])
+            return worker.kind is not None
+        if len(packet) != ENDED or packet[:1] != workers.ENDED:
+            return False
+        worker.delivery = None
+        self._idle.add(worker)
+        delivery.status = packet[1] << 8
+        self._settle(delivery)
+        return True
 
     def _dismiss(self, worker: Worker) -> None:
         """Ask nothing more of it. What it has begun it may end. Only where no event of it can be left."""
@@ -331,6 +339,9 @@ class Spawner:
             worker = self._by_pid.pop(pid, None)
             if worker is None:
                 continue
+            while worker.delivery is not None and (packet := worker.hear()):  # it may have ended that before it died
+                if not self._understand(worker, packet):
+                    break
             self._idle.remove(worker)
             worker.shut()
             delivery, worker.delivery = worker.delivery, None

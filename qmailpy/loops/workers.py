@@ -104,8 +104,8 @@ class Oracle:
         self._late = False
 
     def ask(self, question: bytes) -> bytes | None:
-        """The answer; None if there is none, or none as soon as that."""
-        if self._sock is None and not self._start():
+        """The answer; None if there is none, or none as soon as that, or one of them is no packet."""
+        if len(question) > LONGEST or (self._sock is None and not self._start()):
             return None
         assert self._sock is not None
         try:
@@ -115,14 +115,14 @@ class Oracle:
                 self._sock.settimeout(SOON_S)
             self._late = True
             self._sock.send(question, _socket.MSG_NOSIGNAL | _socket.MSG_DONTWAIT)
-            answer = self._sock.recv(LONGEST)
+            answer = self._sock.recv(LONGEST + 1)
             self._late = not answer
         except (TimeoutError, BlockingIOError):
             return None
         except OSError:
             answer = b""
         if answer:
-            return answer[len(ENDED) :] or None
+            return answer[len(ENDED) :] or None if len(answer) <= LONGEST else None
         self.end()
         return None
 
@@ -217,6 +217,10 @@ class Seat:
                 self._ready = True
             except OSError:
                 pass
+
+    def last(self) -> None:
+        """This delivery is the last one of this process, and ends with it."""
+        self._ready = False
 
     def next(self, code: int) -> tuple[bytes, int, int] | int:
         """Tell how a delivery has ended, of which nothing is kept open, and wait for the next one: a text, and the

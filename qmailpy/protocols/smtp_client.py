@@ -5,7 +5,8 @@ it waits:
 
     REPLY      what comes from the server: feed; at the end of the connection, or of patience: lost
     MESSAGE    the message, as Body has it on the wire: end is called before its last bytes go, and what it returns goes
-               with them. What comes before that is fed; then the rest is sent only if MESSAGE is still wanted
+               with them; unsent if that fails. What comes before is fed; then the rest is sent only if MESSAGE is
+               still wanted
     OVER       nothing: the connection is closed once output has gone, if it can
 
 `reports` are then those of qmail-remote: one for each recipient that the server was asked about, r, h or s, and one for
@@ -167,6 +168,11 @@ class Conversation:
         self._critical = True
         self.wants = REPLY
         return END
+
+    def unsent(self) -> None:
+        """What end has returned could not go: the server has not got the whole message, whatever it says."""
+        self._critical = False
+        self.wants = MESSAGE
 
     def lost(self) -> None:
         """The connection has ended, or the server has been silent for too long."""

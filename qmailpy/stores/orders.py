@@ -10,6 +10,9 @@ file, does the right thing with a queue in which there are orders: it delivers. 
     BOUNCE    0010    all recipients that are left fail now; the sender is told
     DELETE    0001    all recipients that are left are done; nobody is told
 
+A mode that lets others read or write, or that has both BOUNCE and DELETE, is no order: `give` makes none such, but
+chmod -R 755 does, and whoever mends a queue with that has not ordered all mail to be deleted.
+
 More is told by the times of files. That of local/S/N or remote/S/N is the next attempt. The two of lock/sendmutex,
 which nobody else uses, are question and answer: `tell` gives it a new time of change and pulls the trigger. qmail-send
 compares that time with the one it knows whenever the trigger wakes it; if it is another, qmail-send looks at all modes
@@ -34,10 +37,16 @@ MUTEX = b"lock/sendmutex"
 NS = 1_000_000_000
 
 
+def of(mode: int) -> int:
+    """The orders in a mode of info/S/N."""
+    found = mode & ORDERS
+    return found if mode & 0o7777 == PLAIN | found and not (found & BOUNCE and found & DELETE) else 0
+
+
 def read(queue: int, layout: Layout, number: int) -> int:
     """The orders about a message in S5. Raises OSError: FileNotFoundError if it has ended."""
     status = os.stat(layout.spread(b"info", number), dir_fd=queue, follow_symlinks=False)
-    return status.st_mode & ORDERS
+    return of(status.st_mode)
 
 
 def keeper(queue: int) -> tuple[int, int] | None:
@@ -79,7 +88,7 @@ def open_info(queue: int, layout: Layout, message: Listed) -> int:
 
 def current(info: int) -> int:
     """The orders that hold now, by a descriptor of info/S/N. Raises OSError."""
-    return os.fstat(info).st_mode & ORDERS
+    return of(os.fstat(info).st_mode)
 
 
 def give(info: int, orders: int) -> None:

@@ -300,6 +300,14 @@ class Spool:
             return False
         return time != before and not time % orders.NS
 
+    def hurried_to(self, channel: int, number: int, when: int) -> int:
+        """when, or the earlier time that somebody has set for a list, by stores.orders."""
+        try:
+            time = os.stat(self.recipients(channel, number), dir_fd=self.queue).st_mtime_ns
+        except OSError:
+            return when
+        return when if time % orders.NS else min(when, time // orders.NS)
+
     def garbage(self, now: int) -> "Iterator[int]":
         """For each file in mess its number, if nobody has finished that message for 36 hours; else -1. Raises
         Unlisted."""
@@ -395,7 +403,7 @@ class Spool:
             raise Trouble(b"trouble opening %s; will try again later" % path)
 
     def read_info(self, number: int) -> tuple[bytes, int, int]:
-        """Sender, birth, and the mode, in whose bits stores.orders has what is ordered. Raises Trouble."""
+        """Sender, birth, and the mode, in which stores.orders has what is ordered. Raises Trouble."""
         path = self.info(number)
         try:
             fd = os.open(path, READ, dir_fd=self.queue)

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qmailpy.chain import Exec
 from qmailpy.commands import qmail_lspawn
 from qmailpy.formats.spawning import Request
+from qmailpy.loops import workers
 from tests.helpers import BIN, ROOT, eventually, run
 from tests.queuehomes import BOTH, ORIGINALS, QueueHome, needs_originals, queue_home
 from tests.spawners import ALIAS, HELLO, OTHER, UID, Sender, World, put, world
@@ -436,6 +438,39 @@ def test_no_process_goes_on_for_root_or_for_nobody(data: bytes) -> None:
         assert data.count(b"\0") >= 5
         assert kind == tuple(int(word) for word in data.split(b"\0")[1:3])
         assert kind != (0, 0)
+
+
+@pytest.mark.parametrize("uid", [UID, OTHER])
+def test_what_a_child_has_found_is_said_before_it_is_its_users(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """Where the system lets users trace such a process (fs.suid_dumpable), they would say it. If it cannot be the user,
+    it does not wait for more."""
+    steps: list[object] = []
+
+    class Seat(workers.Seat):
+        def found(self, text: bytes) -> None:
+            steps.append(text)
+            self._ready = True
+
+    def drop(*ids: int) -> None:
+        steps.append(ids)
+        if uid == OTHER:
+            raise PermissionError
+
+    monkeypatch.setattr("qmailpy.unix.ids.drop", drop)
+    monkeypatch.setattr("qmailpy.loops.spawner.attach", lambda *numbers: None)
+    deliveries = qmail_lspawn.Deliveries(os.fsencode(ROOT), {}, b"./Mailbox")
+    deliveries.uid = 0
+    data = b"joe\0%d\0%d\0/\0\0" % (uid, UID)
+    ours, theirs = workers.pair()
+    assert ours is not None
+    seat = Seat(theirs)
+    monkeypatch.chdir("/")
+    code = deliveries.child(seat, Request(0, b"", b"", b"joe@a"), data, 0, 1)
+    assert steps == [data, (uid, UID)]
+    if uid == OTHER:
+        assert seat.next(112) == code == 112
+    else:
+        assert isinstance(code, Exec)
 
 
 HOSTILE = st.lists(

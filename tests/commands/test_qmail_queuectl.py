@@ -1019,3 +1019,53 @@ def test_a_flood_of_new_mail_does_not_keep_it_waiting(any_home: Home) -> None:
     with Running(any_home, {b"mary@b.example": b"Zdown\n"}) as sending:
         assert sending.says(b"deferral", 3)
         assert any_home.run("hold", "--all").startswith(b"hold: ")
+
+
+@pytest.mark.parametrize("recipients", [b"Tmary@b.example\0", b"Tmary@b.example\0Tann@b.example\0"])
+def test_a_pass_that_ends_before_the_question_does_not_undo_the_order(home: Home, recipients: bytes) -> None:
+    gate = Gate({b"mary@b.example": b"Zdown\n"}, 0)
+    with Running(home, gate) as sending:
+        number = put(home, recipients)
+        assert gate.reached.wait(20)
+        layout = queue.find_layout(home.fd)
+        orders.hurry(home.fd, layout, number, int(time.time()))  # the first of many, so the question is yet to come
+        gate.open.set()
+        assert sending.says(b"deferral", 2)
+
+
+def test_an_order_before_the_question_outlives_qmail_send(home: Home) -> None:
+    with Running(home, DOWN) as sending:
+        number = put(home)
+        assert sending.says(b"deferral")
+        assert eventually(lambda: home.objects("list", "-j")[0]["next"] > time.time() + 60)
+        now = int(time.time())
+        orders.hurry(home.fd, queue.find_layout(home.fd), number, now)
+    assert home.objects("list", "-j")[0]["next"] in (now - 1, now)
+
+
+def test_qmail_send_answers_while_it_ends(home: Home) -> None:
+    gate = Gate({b"mary@b.example": b"Zdown\n"}, 0)
+    with Running(home, gate) as sending:
+        number = str(put(home))
+        assert gate.reached.wait(20)
+        sending.send.terminate()
+        time.sleep(1.1)  # it waits now
+        assert home.run("hold", number) == b"hold: 1 message\n"
+        gate.open.set()
+
+
+def test_a_question_that_cannot_be_answered_yet_stops_no_delivery(home: Home) -> None:
+    with Running(home, DOWN) as sending:
+        number = put(home)
+        assert sending.says(b"deferral")
+        folder = home.queue / f"info/{(number + 1) % 23}"
+        folder.rename(home.queue / "info/away")
+        orders.hurry(home.fd, queue.find_layout(home.fd), number, int(time.time()))
+        orders.tell(home.fd)
+        assert sending.says(b"unable to opendir info/")
+        other = put(home, b"Tann@b.example\0")
+        while other % 23 == (number + 1) % 23:
+            other = put(home, b"Tann@b.example\0")
+        assert sending.says(b"end msg %d" % other)
+        (home.queue / "info/away").rename(folder)
+        assert sending.says(b"deferral", 2)

@@ -13,6 +13,7 @@ import pytest
 from qmailpy.commands import qmail_remote
 from qmailpy.formats.resolvconf import Resolver
 from qmailpy.formats.smtproutes import Route
+from qmailpy.protocols.smtp_client import Conversation, Mail
 from qmailpy.stores import resolver
 from tests import dnsserver
 from tests.commands.netstringd import in_home, programs
@@ -325,6 +326,38 @@ def test_a_server_that_refuses_a_long_message_while_it_comes_is_heard(at: Place)
         assert at.send(OURS, message=b"line\n" * 1_000_000) == [
             b"r", b"D127.0.0.1 failed after I sent the message.\nRemote host said: 552 too big for me\n"
         ]  # fmt: skip
+
+
+class Broken(qmail_remote.Link):
+    """A connection that breaks while the end of the message is sent, after the server has said something."""
+
+    __slots__ = ("_said",)
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+
+    def send(self, data: bytes | bytearray) -> None:
+        raise BrokenPipeError
+
+    def hear_now(self, conversation: Conversation) -> None:
+        conversation.feed(self._said)
+
+
+@pytest.mark.parametrize(
+    ("said", "report"),
+    [
+        (b"552 too big\r\n", b"Dplace failed after I sent the message.\nRemote host said: 552 too big\n"),
+        (b"250 early\r\n", b"Zplace failed after I sent the message.\nRemote host said: 250 early\n"),
+        (b"", b"ZConnected to place but connection died. (#4.4.2)\n"),
+    ],
+)
+def test_what_a_server_says_to_a_message_of_which_the_end_cannot_be_sent(said: bytes, report: bytes) -> None:
+    conversation = Conversation(b"place", b"me", Mail(b"a@b", [b"c@d"]), extended=False)
+    conversation.feed(b"220 x\r\n250 x\r\n250 x\r\n250 x\r\n354 x\r\n")
+    with pytest.raises(BrokenPipeError):
+        qmail_remote.send_message(Broken(said), conversation, b"")
+    conversation.lost()
+    assert conversation.reports == [b"r", report]
 
 
 def test_a_server_that_hangs_up_in_the_middle_of_a_message_may_have_it_later(remote: str, at: Place) -> None:
@@ -672,6 +705,21 @@ def test_one_address_is_enough_where_the_others_are_not_known(lookups: None) -> 
         assert [target.ip for target in qmail_remote.targets(None, b"there.example", env)] == [b"\xc0\0\2\1"]
 
 
+@pytest.mark.parametrize(("unknown", "report"), [(b"\7primary", UNKNOWN), (b"\4last", US)])
+def test_a_second_best_exchanger_does_not_bounce_mail_while_the_best_is_not_known(
+    lookups: None, unknown: bytes, report: bytes
+) -> None:
+    def trouble(answer: bytes) -> list[bytes]:
+        return [answer[:3] + b"\x82" + answer[4:]] if answer[12:].startswith(unknown) else [answer]
+
+    records: dnsserver.Records = {
+        ("there.example", "MX"): ["10 primary.example.", "20 local.example.", "30 last.example."],
+        ("local.example", "A"): ["127.0.0.1"],
+    }
+    with dnsserver.running(records, twist=trouble) as server:
+        assert found(server, b"there.example") == report
+
+
 def test_many_exchanges_are_asked_in_order_and_not_all(lookups: None) -> None:
     records: dnsserver.Records = {
         ("there.example", "MX"): [f"{number} m{number}.example." for number in range(100)],
@@ -682,6 +730,20 @@ def test_many_exchanges_are_asked_in_order_and_not_all(lookups: None) -> None:
         targets = qmail_remote.targets(None, b"there.example", env)
         assert [target.ip[3] for target in targets] == list(range(32))
         assert ("tcp", "there.example", "MX") in server.asked
+
+
+def test_a_domain_whose_name_servers_are_dead_for_ipv6_is_soon_left_too(lookups: None) -> None:
+    def dead(answer: bytes) -> list[bytes]:
+        return [] if b"\0\x1c\0\1" in answer[12:] else [answer]
+
+    records: dnsserver.Records = {
+        ("there.example", "MX"): [f"{number} m{number}.example." for number in range(10, 20)],
+        **{(f"m{number}.example", "A"): [f"198.51.100.{number}"] for number in range(10, 20)},
+    }
+    with dnsserver.running(records, twist=dead) as server:
+        env = {name.encode(): value.encode() for name, value in server.environment.items()}
+        targets = qmail_remote.targets(None, b"there.example", env)
+        assert [target.ip[3] for target in targets] == [10, 11, 12, 13]
 
 
 def test_a_domain_whose_name_servers_are_dead_is_soon_left(lookups: None) -> None:

@@ -10,13 +10,17 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from qmailpy.commands import qmail_send
 from qmailpy.formats import envelope
 from qmailpy.formats.spawning import Request
+from qmailpy.loops.spawners import Log
+from qmailpy.mta.dispatch import Dispatch
 from qmailpy.stores import lasterrors, orders, queue
+from qmailpy.stores.sending import Spool
 from tests.helpers import BIN, eventually, needs
 from tests.mta.test_rewriting import CASES
 from tests.queuehomes import BOTH, ORIGINALS, QueueHome, needs_originals, queue_home
@@ -993,6 +997,54 @@ def test_a_message_may_be_ordered_to_go_without_a_word(queue_home: QueueHome) ->
             "end msg N",
             "status: exiting",
         ]
+
+
+def test_a_list_that_cannot_be_removed_yet_is_bounced_once(queue_home: QueueHome) -> None:
+    number = put(queue_home, submit(queue_home), 0, local=b"Tx@me.example\0")
+    place(queue_home, "info", number).chmod(0o610)
+    texts = []
+
+    def deliver(channel: int, request: Request) -> bytes | None:
+        texts.append((queue_home.queue / "mess" / request.message.decode()).read_bytes())
+        return b"Kok"
+
+    with Sending("ours", queue_home, deliver, prefix=traced("unlinkat:error=EPERM:when=1")) as sending:
+        sending.wait("warning: unable to unlink local/")
+        hurry(sending)
+        sending.wait("end msg", 2)
+    assert [text.count(b"<x@me.example>:\n") for text in texts] == [1]
+
+
+@pytest.mark.parametrize("settling", [False, True])
+def test_a_survey_that_cannot_read_a_time_begins_no_second_pass(tmp_path: Path, settling: bool) -> None:
+    """While a delivery runs, or qmail-clean has not answered."""
+
+    class Unreadable(Spool):
+        def survey(self, flushed: int, wait: object, finish: object, unknown: Callable[[int, int], None]) -> None:
+            unknown(0, 5)
+            unknown(0, 6)
+
+    fd = os.open(tmp_path, os.O_PATH)
+    spool = Unreadable(fd, queue.Layout(23, False))
+    anything: Any = None
+    sender = qmail_send.Sender(
+        {}, Log(-1), anything, anything, anything, spool, [None, None], Dispatch((10, 20), 1000), lambda: 0.0
+    )
+    if settling:
+        sender._settling.add(5)
+    else:
+        sender._dispatch.open(0, 5, b"a@b", 0, 0)
+    assert sender._survey(1)
+    assert [number for _, number in sender._unknown[0]] == [6]
+    os.close(fd)
+
+
+def test_a_mode_that_nobody_ordered_deletes_nothing(queue_home: QueueHome) -> None:
+    number = put(queue_home, submit(queue_home), 0, local=b"Tx@me.example\0")
+    place(queue_home, "info", number).chmod(0o755)  # as chmod -R does
+    with Sending("ours", queue_home) as sending:
+        sending.wait("end msg")
+        assert len(sending.requests) == 1
 
 
 @needs_originals

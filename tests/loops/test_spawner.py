@@ -4,6 +4,7 @@ beside the original."""
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -266,6 +267,51 @@ def test_a_child_that_dies_in_its_second_delivery(folder: Path) -> None:
     assert loop.reports.feed(loop.ours.recv(100)) == [(0, b"K9:0:")]
     assert pids(loop, b"x") != [first]
     assert loop.end() == []
+
+
+class Poor(Children):
+    """There is no memory for another child."""
+
+    def fork(self, request: Request, message: int, output: int, sock: workers.Socket | None, text: bytes | None) -> int:
+        raise MemoryError
+
+
+def test_without_memory_nothing_of_a_delivery_stays_open(folder: Path) -> None:
+    loop = Loop(folder, tell_pid, crew=Poor)
+    loop.ours.recv(1)
+    counts = []
+    for _ in range(3):
+        loop.ask(Request(0, b"1", b"x", b"a@b"))
+        assert loop.reports.feed(loop.ours.recv(100)) == [(0, b"Zqmail-spawn out of memory. (#4.3.0)\n")]
+        counts.append(len(os.listdir(f"/proc/{loop.pid}/fd")))
+    assert counts == counts[:1] * 3
+    assert loop.end() == []
+
+
+class Killed(Children):
+    """They are killed when they have ended a delivery, before the loop can hear of that."""
+
+    def fork(self, request: Request, message: int, output: int, sock: workers.Socket | None, text: bytes | None) -> int:
+        pid = super().fork(request, message, output, sock, text)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+
+def test_a_child_that_dies_when_it_has_told_the_end_of_a_delivery_has_made_it(folder: Path) -> None:
+    def child(request: Request) -> int:
+        parent = os.getpid()
+        if os.fork() == 0:
+            for fd in (0, 1, 2):
+                os.close(fd)
+            time.sleep(0.2)
+            os.kill(parent, signal.SIGKILL)
+            os._exit(0)
+        return 7
+
+    loop = Loop(folder, child, crew=Killed)
+    loop.ours.recv(1)
+    loop.ask(Request(0, b"1", b"x", b"a@b"))
+    assert loop.end() == [(0, b"K0:7:")]
 
 
 def test_a_child_ends_after_some_deliveries_and_its_last_one_counts(folder: Path) -> None:

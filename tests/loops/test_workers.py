@@ -296,6 +296,16 @@ def test_no_answer_is_none_and_an_oracle_that_has_died_is_replaced(patience: Non
     assert code_of(pids[1]) == 0
 
 
+def test_no_question_and_no_answer_is_cut(patience: None) -> None:
+    """Half of a local part is another's."""
+    pids: list[int] = []
+    one = oracle(lambda question: question * 2, pids)
+    half = b"x" * (workers.LONGEST // 2)
+    assert [one.ask(half * 2 + b"x"), one.ask(half), one.ask(half[1:])] == [None, None, half[1:] * 2]
+    one.end()
+    assert code_of(pids[0]) == 0
+
+
 def test_without_a_process_there_is_no_answer() -> None:
     def begin(sock: workers.Socket) -> int:
         raise OSError

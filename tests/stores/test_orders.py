@@ -43,6 +43,12 @@ def test_an_order_is_a_bit_of_the_mode_and_takes_the_place_of_others(fd: int, qu
         os.close(info)
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o755, 0o711, 0o777, 0o750, 0o4700, 0o611])
+def test_a_mode_that_nobody_orders_is_no_order(fd: int, queue_home: QueueHome, mode: int) -> None:
+    (queue_home.queue / "info" / PLACE).chmod(mode)
+    assert orders.read(fd, LAYOUT, NUMBER) == orders.of(mode) == 0
+
+
 def test_the_next_message_of_the_number_has_no_orders(fd: int, queue_home: QueueHome) -> None:
     path = queue_home.queue / "info" / PLACE
     message = queue.look(fd, LAYOUT, NUMBER)
