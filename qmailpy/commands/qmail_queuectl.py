@@ -139,7 +139,7 @@ LIST, SHOW, HOLD, RELEASE, RETRY, GIVE_UP, FORGET = (
     b"list", b"show", b"hold", b"release", b"retry", b"bounce", b"delete"
 )  # fmt: skip
 VERBS = (LIST, SHOW, HOLD, RELEASE, RETRY, GIVE_UP, FORGET)
-ORDER = {HOLD: orders.HELD, RELEASE: 0, GIVE_UP: orders.BOUNCE, FORGET: orders.DELETE}
+ORDER = {HOLD: orders.HELD, RELEASE: orders.PLAIN, GIVE_UP: orders.BOUNCE, FORGET: orders.DELETE}
 
 # Results
 DONE, ENDED, NEW, HELD, FREE, FAILED = "done", "ended", "new", "held", "free", "failed"
@@ -153,7 +153,7 @@ SAID = {
     FAILED: b"%d failed",
 }
 
-STATES = ((orders.DELETE, b"delete"), (orders.BOUNCE, b"bounce"), (orders.HELD, b"held"))
+STATES = {orders.DELETE: b"delete", orders.BOUNCE: b"bounce", orders.HELD: b"held", orders.PLAIN: b"waiting"}
 BLANKS = bytes(ord(" ") if byte in b"\t\n" else byte for byte in range(256))
 
 
@@ -172,7 +172,7 @@ class Entry:
             for channel, done, address in self.recipients
             if not done
         ]
-        held = orders.of(message.mode) & orders.HELD != 0 and not message.new
+        held = orders.of(message.mode) == orders.HELD and not message.new
         self.facts = selection.Facts(message.number, message.sender, message.size, self.age, held, message.new, left)
 
     def said(self, channel: bytes, address: bytes) -> tuple[int, bytes]:
@@ -181,12 +181,7 @@ class Entry:
 
     @property
     def state(self) -> bytes:
-        if self.message.new:
-            return b"new"
-        for order, name in STATES:
-            if orders.of(self.message.mode) & order:
-                return name
-        return b"waiting"
+        return b"new" if self.message.new else STATES[orders.of(self.message.mode)]
 
     @property
     def next(self) -> int | None:
@@ -492,11 +487,11 @@ class Tool:
             return NEW
         return self._spared(orders.of(entry.message.mode))
 
-    def _spared(self, current: int) -> str:
-        """Why the verb leaves a message alone about which there are these orders; else DONE."""
-        if self._verb == RETRY and current & orders.HELD:
+    def _spared(self, order: int) -> str:
+        """Why the verb leaves a message alone about which there is this order; else DONE."""
+        if self._verb == RETRY and order == orders.HELD:
             return HELD
-        if self._verb == RELEASE and not current:
+        if self._verb == RELEASE and order == orders.PLAIN:
             return FREE
         return DONE
 

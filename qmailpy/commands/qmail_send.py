@@ -502,7 +502,7 @@ class Sender:
         """Of a message with a pass, or deliveries of one. What is under way goes on, but no more of it begins; then the
         order is obeyed at once."""
         try:
-            ordered = orders.of(self._spool.read_info(job.number)[2])
+            ordered = orders.of(self._spool.read_info(job.number)[2]) != orders.PLAIN
         except Trouble:
             return
         if ordered:
@@ -680,8 +680,9 @@ class Sender:
                 self._warn(e.args[0])
                 waiting.add(self._now + SLEEP_SYSFAIL, number)
                 continue
-            if ordered := orders.of(mode):
-                self._obey_order(channel, number, reading, ordered)
+            order = orders.of(mode)
+            if order != orders.PLAIN:
+                self._obey_order(channel, number, reading, order)
                 continue
             job = self._dispatch.open(channel, number, sender, birth, self._now)
             job.time = reading.time
@@ -724,11 +725,11 @@ class Sender:
             self._done.add(self._now, number)
         return True
 
-    def _obey_order(self, channel: int, number: int, reading: Reading, ordered: int) -> None:
+    def _obey_order(self, channel: int, number: int, reading: Reading, order: int) -> None:
         """Instead of a pass. What is held waits for the next survey."""
         try:
-            if ordered & (orders.DELETE | orders.BOUNCE):
-                self._cancel(channel, number, reading, bool(ordered & orders.DELETE))
+            if order != orders.HELD:
+                self._cancel(channel, number, reading, order == orders.DELETE)
         except OSError:
             path = self._spool.recipients(channel, number)
             self._warn(b"trouble reading %s; will try again later" % path)
@@ -873,7 +874,7 @@ class Sender:
         if not self._spool.has_info(number):
             return False
         sender, birth, mode = self._spool.read_info(number)
-        if not orders.of(mode) & orders.DELETE:
+        if orders.of(mode) != orders.DELETE:
             notice = self._notice(sender)
             if notice.recipient is None:
                 self._log.add(sendlog.discarded(b"double" if notice.sender else b"triple", number))

@@ -1,17 +1,18 @@
 """orders - what a postmaster has ordered about a message in the queue: qmail-queuectl writes it, qmail-send obeys.
 
-An order is a bit in the mode of info/S/N. That file is there from the moment that a message is preprocessed until it
+An order is a mode of info/S/N. That file is there from the moment that a message is preprocessed until it
 ends, and it goes with the message: so an order outlives restarts and crashes, cannot be left behind for the next
 message with the same number, and costs no file. Its owner alone may read or change it, in a folder that is closed
 to all others, so the bits for executing it mean nothing else; and the original, which never looks at the mode of that
-file, does the right thing with a queue in which there are orders: it delivers. 0600 is no order.
+file, does the right thing with a queue in which there are orders: it delivers.
 
-    HELD      0100    no attempt is made; the message grows older as any other
-    BOUNCE    0010    all recipients that are left fail now; the sender is told
-    DELETE    0001    all recipients that are left are done; nobody is told
+    PLAIN      0600    none
+    HELD       0700    no attempt is made; the message grows older as any other
+    BOUNCE    01610    all recipients that are left fail now; the sender is told
+    DELETE    01601    all recipients that are left are done; nobody is told
 
-A mode that lets others read or write, or that has both BOUNCE and DELETE, is no order: `give` makes none such, but
-chmod -R 755 does, and whoever mends a queue with that has not ordered all mail to be deleted.
+Any other mode is none. Whoever mends a queue with chmod -R 755, or o+x, has not ordered all mail to be deleted: the
+sticky bit, which means nothing on a file, comes with no such thing.
 
 More is told by the times of files. That of local/S/N or remote/S/N is the next attempt. The two of lock/sendmutex,
 which nobody else uses, are question and answer: `tell` gives it a new time of change and pulls the trigger. qmail-send
@@ -26,25 +27,23 @@ from qmailpy.stores import lasterrors
 from qmailpy.stores.queue import CHANNELS, Layout, Listed, mark, owner, pull_trigger
 from qmailpy.unix import locks
 
-HELD = 0o100
-BOUNCE = 0o010
-DELETE = 0o001
-
-ORDERS = HELD | BOUNCE | DELETE
 PLAIN = 0o600
+HELD = 0o700
+BOUNCE = 0o1610
+DELETE = 0o1601
 
 MUTEX = b"lock/sendmutex"
 NS = 1_000_000_000
 
 
 def of(mode: int) -> int:
-    """The orders in a mode of info/S/N."""
-    found = mode & ORDERS
-    return found if mode & 0o7777 == PLAIN | found and not (found & BOUNCE and found & DELETE) else 0
+    """The order that a mode of info/S/N is, or PLAIN."""
+    found = mode & 0o7777
+    return found if found in (HELD, BOUNCE, DELETE) else PLAIN
 
 
 def read(queue: int, layout: Layout, number: int) -> int:
-    """The orders about a message in S5. Raises OSError: FileNotFoundError if it has ended."""
+    """The order about a message in S5, or PLAIN. Raises OSError: FileNotFoundError if it has ended."""
     status = os.stat(layout.spread(b"info", number), dir_fd=queue, follow_symlinks=False)
     return of(status.st_mode)
 
@@ -87,13 +86,13 @@ def open_info(queue: int, layout: Layout, message: Listed) -> int:
 
 
 def current(info: int) -> int:
-    """The orders that hold now, by a descriptor of info/S/N. Raises OSError."""
+    """The order that holds now, or PLAIN, by a descriptor of info/S/N. Raises OSError."""
     return of(os.fstat(info).st_mode)
 
 
-def give(info: int, orders: int) -> None:
-    """These in place of all others, by a descriptor: a name may be the next message's by now. Raises OSError."""
-    os.fchmod(info, PLAIN | orders)
+def give(info: int, order: int) -> None:
+    """In place of any other, by a descriptor: a name may be the next message's by now. Raises OSError."""
+    os.fchmod(info, order)
 
 
 def has_ended(info: int) -> bool:

@@ -83,7 +83,7 @@ class Home:
             os.chown(self.path("last", number), status.st_uid, status.st_gid)
 
     def order(self, number: int) -> int:
-        return self.path("info", number).stat().st_mode & 0o777
+        return self.path("info", number).stat().st_mode & 0o7777
 
     def numbers(self, *folders: str) -> dict[str, set[int]]:
         """Which messages have files, by folder; of all folders, if none are given."""
@@ -181,7 +181,7 @@ class Sender:
         self.known = asked
         self.seen.append(
             {
-                int(path.name): (path.stat().st_mode & 0o777, self.next(int(path.name)))
+                int(path.name): (path.stat().st_mode & 0o7777, self.next(int(path.name)))
                 for path in (self.home.queue / "info").glob("*/*")
             }
         )
@@ -504,7 +504,7 @@ def test_bounce_is_for_the_next_qmail_send(any_home: Home) -> None:
     three(any_home)
     any_home.run("hold", "7")
     assert any_home.run("bounce", "7", "8") == b"bounce: 2 messages\n"
-    assert [any_home.order(number) for number in (7, 8, 9)] == [0o610, 0o610, 0o600]
+    assert [any_home.order(number) for number in (7, 8, 9)] == [0o1610, 0o1610, 0o600]
     assert any_home.run("list", "7").split()[4] == b"bounce"
     assert any_home.run("release", "7") == b"release: 1 message\n"
     assert any_home.order(7) == 0o600
@@ -626,8 +626,8 @@ def test_qmail_send_is_told_and_answers(any_home: Home) -> None:
         {7: 0o700, 8: 0o600, 9: 0o700},
         {7: 0o700, 8: 0o600, 9: 0o700},
         {7: 0o600, 8: 0o600, 9: 0o700},
-        {7: 0o610, 8: 0o600, 9: 0o700},
-        {7: 0o610, 8: 0o601, 9: 0o700},
+        {7: 0o1610, 8: 0o600, 9: 0o700},
+        {7: 0o1610, 8: 0o1601, 9: 0o700},
     ]
     due = [{number for number, (_, when) in each.items() if when < any_home.now + HOUR} for each in sender.seen]
     assert due == [set(), {8}, {7, 8}, {7, 8}, {7, 8}]
@@ -650,7 +650,7 @@ def test_the_original_does_not_answer(any_home: Home) -> None:
     with Sender(any_home, original=True):
         warning = b"qmail-queuectl: warning: qmail-send has not answered; the next one will find what was ordered\n"
         assert any_home.run("delete", "7", code=111, said=warning) == b"delete: 1 message\n"
-    assert any_home.order(7) == 0o601
+    assert any_home.order(7) == 0o1601
     assert any_home.numbers("info") == {"info": {7, 8, 9}}
 
 
@@ -692,7 +692,7 @@ def test_a_kill_at_any_removal_leaves_a_legal_queue(any_home: Home) -> None:
         assert all(folders in LEGAL for folders in found.values()), found
         for number, folders in found.items():
             if "info" in folders and len(folders) < 4:
-                assert any_home.order(number) == 0o601
+                assert any_home.order(number) == 0o1601
         if done.returncode == 0:
             assert found == {}
             break
@@ -723,7 +723,7 @@ def test_a_kill_at_any_order_leaves_the_next_one_possible(home: Home, call: str)
         ]
         verb = "bounce" if call == "utimensat" else "hold"
         done = run([*inject, QUEUECTL, verb, "--all"], env=home.home.env())
-        assert {home.order(number) for number in range(100, 106)} <= {0o600, 0o700, 0o610}
+        assert {home.order(number) for number in range(100, 106)} <= {0o600, 0o700, 0o1610}
         if done.returncode == 0:
             break
         killed += 1
@@ -924,7 +924,7 @@ def test_orders_are_obeyed_by_the_next_qmail_send(home: Home) -> None:
     assert home.run("hold", numbers[0]) == b"hold: 1 message\n"
     assert home.run("bounce", numbers[1]) == b"bounce: 1 message\n"
     assert home.run("retry", *numbers) == b"retry: 2 messages, 1 held\n"
-    home.path("info", int(numbers[2])).chmod(0o601)  # a delete that was killed
+    home.path("info", int(numbers[2])).chmod(0o1601)  # a delete that was killed
     with Running(home, {}) as sending:
         assert sending.says(b"end msg " + numbers[1].encode())
         assert sending.says(b"end msg " + numbers[2].encode())

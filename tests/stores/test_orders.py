@@ -29,11 +29,16 @@ def fd(queue_home: QueueHome) -> Iterator[int]:
     os.close(fd)
 
 
-def test_an_order_is_a_bit_of_the_mode_and_takes_the_place_of_others(fd: int, queue_home: QueueHome) -> None:
+def test_an_order_is_a_mode_and_takes_the_place_of_others(fd: int, queue_home: QueueHome) -> None:
     info = orders.open_info(fd, LAYOUT, queue.look(fd, LAYOUT, NUMBER))
     try:
-        assert orders.read(fd, LAYOUT, NUMBER) == orders.current(info) == 0
-        for order, mode in ((orders.HELD, 0o700), (orders.BOUNCE, 0o610), (orders.DELETE, 0o601), (0, 0o600)):
+        assert orders.read(fd, LAYOUT, NUMBER) == orders.current(info) == orders.PLAIN
+        for order, mode in (
+            (orders.HELD, 0o700),
+            (orders.BOUNCE, 0o1610),
+            (orders.DELETE, 0o1601),
+            (orders.PLAIN, 0o600),
+        ):
             orders.give(info, order)
             assert orders.read(fd, LAYOUT, NUMBER) == orders.current(info) == order
             assert (queue_home.queue / "info" / PLACE).stat().st_mode & 0o7777 == mode
@@ -43,10 +48,10 @@ def test_an_order_is_a_bit_of_the_mode_and_takes_the_place_of_others(fd: int, qu
         os.close(info)
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o755, 0o711, 0o777, 0o750, 0o4700, 0o611])
+@pytest.mark.parametrize("mode", [0o644, 0o755, 0o711, 0o777, 0o750, 0o4700, 0o611, 0o610, 0o601, 0o1600, 0o1611])
 def test_a_mode_that_nobody_orders_is_no_order(fd: int, queue_home: QueueHome, mode: int) -> None:
     (queue_home.queue / "info" / PLACE).chmod(mode)
-    assert orders.read(fd, LAYOUT, NUMBER) == orders.of(mode) == 0
+    assert orders.read(fd, LAYOUT, NUMBER) == orders.of(mode) == orders.PLAIN
 
 
 def test_the_next_message_of_the_number_has_no_orders(fd: int, queue_home: QueueHome) -> None:
@@ -62,7 +67,7 @@ def test_the_next_message_of_the_number_has_no_orders(fd: int, queue_home: Queue
     os.close(info)
     with pytest.raises(FileNotFoundError):
         orders.open_info(fd, LAYOUT, message)
-    assert orders.read(fd, LAYOUT, NUMBER) == 0
+    assert orders.read(fd, LAYOUT, NUMBER) == orders.PLAIN
     path.unlink()
     with pytest.raises(FileNotFoundError):
         orders.read(fd, LAYOUT, NUMBER)
