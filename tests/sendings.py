@@ -129,6 +129,12 @@ class Sending:
                         if text is not None:
                             self.report(channel, request.number, text)
 
+    def catch_up(self) -> str:
+        """From deliver: the log, with what is in its pipe now."""
+        while select.select([self._ours[0]], [], [], 0)[0] and (block := os.read(self._ours[0], 65536)):
+            self.text += block
+        return self.text.decode("latin-1")
+
     def report(self, channel: int, slot: int, text: bytes) -> None:
         self.say(channel, spawning.report(slot, text, len(self.hello[channel]) > 1))
 

@@ -403,7 +403,8 @@ class Sender:
             self._watched = wanted
 
     def _send(self) -> None:
-        """To the other programs what this turn has made for them."""
+        """To the other programs what this turn has made for them. Whatever may happen is in the log before it may."""
+        self._log.write()
         for channel, spawner in enumerate(self._spawners):
             if spawner is not None and spawner.waiting:
                 try:

@@ -124,6 +124,20 @@ def test_a_message_goes_to_its_recipients_and_ends(which: str, queue_home: Queue
 
 
 @BOTH
+def test_a_delivery_is_logged_before_it_is_asked_for(which: str, queue_home: QueueHome) -> None:
+    submit(queue_home, [b"joe@me.example", b"mary@me.example"])
+    logged: dict[bytes, bool] = {}
+
+    def deliver(channel: int, request: Request) -> bytes | None:
+        logged[request.recipient] = f" to local {request.recipient.decode()}\n" in sending.catch_up()
+        return b"Kok\n"
+
+    with Sending(which, queue_home, deliver) as sending:
+        sending.wait("end msg")
+    assert logged == {b"joe@me.example": True, b"mary@me.example": True}
+
+
+@BOTH
 def test_a_message_for_nobody_ends_at_once(which: str, queue_home: QueueHome) -> None:
     submit(queue_home, [])
     with Sending(which, queue_home) as sending:
