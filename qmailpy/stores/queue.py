@@ -13,8 +13,8 @@ like mess where the big-todo patch is in use; then todo/0 is a directory.
 
 Durability. Draft makes three calls of fsync(2), each the only one that its step can do without:
 
-    mess/S/N    before intd/N is created: no envelope is there for a message that is not whole
     intd/N      before todo/N is linked to it: what qmail-send finds is whole
+    mess/S/N    the same. The disk has begun with it before, so that both are one wait, or little more
     todo        after that link, before anybody is told: Linux does not write a link at once, as the originals expect of
                 the file system, and a message could be lost seconds after it was acknowledged
 
@@ -321,7 +321,7 @@ class Draft:
     def begin_envelope(self) -> None:
         """The message is complete. To S3."""
         self._flush(self._mess)
-        self._sync(self._mess)
+        fds.begin_to_sync(self._mess)
         self._keep_time()
         try:
             self._intd = self._open_new(self._layout.todo(b"intd", self.number))
@@ -337,7 +337,8 @@ class Draft:
         """The envelope is complete. To S4: once this returns, no crash can lose the message. client: a connection; if
         its other side has hung up, the message is abandoned."""
         self._flush(self._intd)
-        self._sync(self._intd)
+        for fd in (self._intd, self._mess):
+            self._sync(fd)
         self._keep_time()
         try:
             folder = _open_folder(self._queue, self._layout.todo_folder(self.number))

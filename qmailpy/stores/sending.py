@@ -93,12 +93,9 @@ class Arrival:
         return fd
 
     def start(self) -> None:
-        """Have the disk begin with what sync waits for. Raises nothing: sync will."""
+        """Have the disk begin with what sync waits for."""
         for _, fd in self._files:
-            try:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # writes what is dirty, as sync_file_range(2) would
-            except OSError:
-                pass
+            fds.begin_to_sync(fd)
 
     def sync(self) -> None:
         """From now on the message can do without todo/N: info first, then the lists. Raises Trouble."""

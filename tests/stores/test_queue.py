@@ -174,7 +174,7 @@ def test_the_layout_is_found_in_the_queue(tmp_path: Path, split: int, split_todo
 
 
 def test_nothing_is_acknowledged_before_the_disk_has_it(queue_home: QueueHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each fsync in its place, and no other: mess, then intd before the link to todo, then todo's directory."""
+    """Each fsync in its place, and no other: both files before the link to todo, then todo's directory."""
     recorded: list[str] = []
     for name, function in zip(CHANGING, list(calls(0, False, recorded)), strict=True):
         monkeypatch.setattr(os, name, function)
@@ -189,10 +189,10 @@ def test_nothing_is_acknowledged_before_the_disk_has_it(queue_home: QueueHome, m
         f"link {pid_file}",
         f"unlink {pid_file}",
         f"write {number}",
-        f"fsync {number}",
         f"open intd/{number}",
         f"write {intd}",
         f"fsync {intd}",
+        f"fsync {number}",
         "open todo",
         f"link intd/{number}",
         f"fsync {todo}",
