@@ -70,6 +70,7 @@ OWN = (b"alias", b"qmaild", b"qmaill", b"qmailp", b"qmailq", b"qmailr", b"qmails
 REQUEST_S = 60  # how long a client may take to send its descriptors
 GRACE_S = 2  # to give up by itself, for a process whose client is gone or whose time is over
 SERVED = 1000  # messages after which a process makes room for a new one
+KNOWN_S = 10  # how long a process that has a message after the other goes without looking at the accounts anew
 DONE, GOING = b".", b"x"  # what a process says at the end of a message
 SPARE = 16  # processes that wait for a message, at most
 UID = struct.Struct("I")
@@ -302,6 +303,7 @@ class Service:
         """In a process of its own: until the link ends, or a message has gone so wrong that a new process is better."""
         signals.forget_handlers()
         fds.close_others(0, 1, 2, link.fileno())
+        whose, known, since = -1, queue.Known(), time.monotonic()
         while True:
             try:
                 text, passed, _, _ = link.recvmsg(UID.size, _socket.CMSG_SPACE(HANDED.size), _socket.MSG_CMSG_CLOEXEC)
@@ -311,8 +313,11 @@ class Service:
                 return 0
             (uid,) = UID.unpack(text)
             (connection,) = HANDED.unpack(passed[0][2])
+            now = time.monotonic()
+            if uid != whose or now - since > KNOWN_S:
+                whose, known, since = uid, queue.Known(), now
             try:
-                code = self.serve(connection, uid)
+                code = self.serve(connection, uid, known)
                 said = DONE if code in (report.QUEUED, report.READ_ERROR) else GOING
                 _tell(link, said)  # first: who has an answer may come again at once
                 if code >= 0:
@@ -322,7 +327,7 @@ class Service:
             if said == GOING:
                 return 0
 
-    def serve(self, connection: int, uid: int) -> int:
+    def serve(self, connection: int, uid: int, known: queue.Known) -> int:
         """One message; returns the code that is the answer, -1 for none."""
         held: tuple[int, ...] = ()
 
@@ -331,7 +336,7 @@ class Service:
             os.set_blocking(connection, True)
             held = message, addresses = injection.receive(connection)
             signals.alarm(self.limits.seconds)
-            queue.enqueue(self.place, uid, os.getpid(), message, addresses, connection)
+            queue.enqueue(self.place, uid, os.getpid(), message, addresses, connection, known)
             return report.QUEUED
 
         try:

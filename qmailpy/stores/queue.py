@@ -405,10 +405,12 @@ def _hung_up(client: int) -> bool:
     return bool(poller.poll(0))
 
 
-def enqueue(home: bytes, uid: int, pid: int, message: int, addresses: int, client: int = -1) -> None:
+def enqueue(
+    home: bytes, uid: int, pid: int, message: int, addresses: int, client: int = -1, known: Known | None = None
+) -> None:
     """All that qmail-queue does: a message and its envelope from two descriptors. Raises Trouble. client: a connection;
-    once its other side has hung up, nothing is queued any more."""
-    draft = Draft(home, uid, pid)
+    once its other side has hung up, nothing is queued any more. known: of an earlier message of the same uid."""
+    draft = Draft(home, uid, pid, known)
     try:
         _copy(draft, message, addresses, client)
     finally:

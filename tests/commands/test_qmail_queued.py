@@ -424,6 +424,20 @@ def test_qmail_queue_and_the_service_agree_on_many_messages(shared_home: QueueHo
     assert [queued.body for queued in shared_home.messages()] == [b"0", b"1", b"2"]
 
 
+def test_a_process_that_is_used_again_tells_each_user_apart(shared_home: QueueHome) -> None:
+    uid, gid = nobody()
+    users = [uid, uid, uid + 1, uid]
+    with QueueService(shared_home):
+        for user in users:
+            argv = [BIN / "qmail-queue"]
+            env = shared_home.env()
+            assert run_queue(argv, b"x\n", GOOD, env, user=user, group=gid, extra_groups=[]).returncode == 0
+    queued = shared_home.messages()
+    assert len({one.pid for one in queued}) == 1
+    uids = [int(one.received.partition(b"invoked by uid ")[2].partition(b")")[0]) for one in queued]
+    assert sorted(uids) == sorted(users)
+
+
 @pytest.mark.parametrize("words", [["-x"], ["-c", "0"], ["-c", "x"], ["-t"], ["word"]])
 def test_usage(words: list[str]) -> None:
     done = run([BIN / "qmail-queued", *words])
