@@ -61,6 +61,10 @@ BUGS
 
     What svscan itself says is lost while nobody reads its descriptor 2, or 1; how much is said afterwards.
 
+    When svscan and NAME/log are both killed, nobody reads the pipe until the next svscan is there. A NAME that writes
+    meanwhile gets SIGPIPE, and if it ends by that, what is in the pipe is lost. With -s, the log's supervise has the
+    pipe too.
+
 SEE ALSO
     supervise(8), svc(8), svstat(8), multilog(8), readproctitle(8), setuidgid(8), softlimit(8)
 """
@@ -74,6 +78,7 @@ import time
 from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
 from qmailpy.formats import numbers, options
+from qmailpy.formats.svstatus import UP
 from qmailpy.formats.visible import visible
 from qmailpy.loops.messages import Messages
 from qmailpy.loops.supervise import FOREVER, Standard, Supervised, Supervisor
@@ -222,7 +227,9 @@ class Separate:
         return self.pid != 0 or self._write(b"ok", b"")
 
     def starting(self) -> bool:
-        return False
+        """It is down for a moment: its supervise, told to exit now, would not start it again, as the original would."""
+        status = servicedir.read_status(self._entry.folder, b"." + self._part)
+        return status is not None and status.pid == 0 and status.want == UP
 
     def send(self, letters: bytes) -> bool:
         """Whether it is there to obey."""

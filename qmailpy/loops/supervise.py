@@ -5,7 +5,7 @@ the forks, and the clock: monotonic, so that a clock that is set back stops noth
 
 A service is not started twice within a second, as in the original, which sleeps for that second. Here it is the new
 process that sleeps, before it becomes the script: commands are obeyed and ends are seen at once. And there always is a
-process that has the service's descriptors: if supervise is killed, nothing is lost that is in a pipe.
+process that has the service's descriptors: if supervise alone is killed, nothing is lost that is in a pipe.
 """
 
 import os

@@ -129,7 +129,7 @@ class Place:
 
     def read_status(self) -> Status | None:
         """What a supervise before this one has written last; None if there is nothing."""
-        return svstatus.parse(self._read(b"supervise/status"))
+        return read_status(self.folder)
 
     def write_child(self, child: Child) -> None:
         """To be called by the child itself, before it executes anything: while it has not, it shares the lock, and no
@@ -141,7 +141,7 @@ class Place:
             os.close(fd)
 
     def read_child(self) -> Child | None:
-        return svstatus.parse_child(self._read(b"supervise/child"))
+        return svstatus.parse_child(_read(b"supervise/child", self.folder))
 
     def forget_child(self) -> None:
         """This supervise ends well: nobody has to take anything over."""
@@ -149,18 +149,6 @@ class Place:
             os.unlink(b"supervise/child", dir_fd=self.folder)
         except OSError:
             pass
-
-    def _read(self, path: bytes) -> bytes:
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.folder)
-        except OSError:
-            return b""
-        try:
-            return read_all(fd, SMALL)
-        except OSError:
-            return b""
-        finally:
-            os.close(fd)
 
     def last_line(self) -> bytes:
         """The last line in log/main/current, where the usual log/run has it; b"" if there is none."""
@@ -200,6 +188,24 @@ def open_folder(path: bytes, parent: int | None = None) -> int:
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
 
 
+def read_status(folder: int, path: bytes = b".") -> Status | None:
+    """What supervise has written last for the directory path below folder; None if there is nothing."""
+    return svstatus.parse(_read(path + b"/supervise/status", folder))
+
+
+def _read(path: bytes, folder: int) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError:
+        return b""
+    try:
+        return read_all(fd, SMALL)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
 def _make_folder(folder: int) -> None:
     """Have supervise/, which may be a link to a place that is empty after each boot. Raises OSError."""
     try:
@@ -222,7 +228,9 @@ def _open_fifo(path: bytes, flags: int, folder: int) -> int:
 def open_log_pipe(folder: int) -> tuple[int, int]:
     """Both ends of the pipe between the service in folder and its log, made if it is missing. Raises OSError.
 
-    Whoever supervises both keeps both ends, so that neither's death loses what is in the pipe."""
+    Whoever supervises both keeps both ends, so that neither's death loses what is in the pipe. The service itself gets
+    the end for writing alone: with both it would never find the pipe without a reader, when that supervisor and the log
+    are dead, but it could take back what it has said."""
     _make_folder(folder)
     try:
         os.mkfifo(LOG_PIPE, 0o600, dir_fd=folder)

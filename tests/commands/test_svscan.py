@@ -6,6 +6,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ OURS = pytest.mark.parametrize("which", ["ours", "ours -s"])
 SLEEP = "exec sleep 1000"
 CAT = "exec cat >>all"
 COUNT = "i=0; while :; do i=$((i+1)); echo $i; echo $i >>last; done"  # as fast as the log reads
+NUMBERS = f"""#!{sys.executable} -IS
+import os, time
+written = open("written", "ab", 0)
+number = 0
+while True:
+    number += 1
+    try:
+        os.write(1, b"%d\\n" % number)
+        written.write(b"%d\\n" % number)
+    except BrokenPipeError:
+        number -= 1
+        os.close(os.open("refused", os.O_CREAT))
+    time.sleep(0.01)
+"""  # it outlives a write that nobody reads
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can have a pid namespace: run the tests as root")
 
 
@@ -96,6 +111,7 @@ def test_neither_loses_a_line_when_the_other_is_killed(which: str, tmp_path: Pat
     scan = Scan(tmp_path / "service", which)
     scan.service("a", f"test -e last && {SLEEP}; {COUNT}", "echo >>starts; while read line; do echo $line; done >>all")
     with scan:
+        assert scan.up("a", "a/log")  # before that the status may say 0, and kill(0, SIGSTOP) stops pytest
         assert eventually(lambda: len(lines(scan.folder / "a" / "log" / "all")) > 100)
         for name, signal_ in (("a/log", signal.SIGSTOP), ("a", signal.SIGKILL), ("a/log", signal.SIGCONT)):
             os.kill(scan.status(name).pid, signal_)
@@ -255,9 +271,10 @@ def test_services_go_on_without_svscan_and_the_next_one_takes_them_over(
         "echo start >>all; while read line; do echo $line; done >>all",
     )
     scan.service("b", SLEEP)
-    scan.service("stopped", SLEEP)
+    scan.service("stopped", f"touch ready; {SLEEP}")
     with scan:
         assert scan.up("a", "a/log", "b", "stopped")
+        assert eventually((scan.folder / "stopped" / "ready").exists)
         scan.svc("d", "stopped")
         assert eventually(lambda: scan.status("stopped").pid == 0)
         before = [scan.status(name).pid for name in ("a", "a/log", "b", "stopped")]
@@ -280,6 +297,38 @@ def test_services_go_on_without_svscan_and_the_next_one_takes_them_over(
     assert not any(alive(pid) for pid in before if pid)
 
 
+@OURS
+def test_a_service_that_outlives_svscan_and_its_log_keeps_what_is_between(which: str, tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", which)
+    folder = scan.folder / "a"
+    script(folder / "run", NUMBERS)
+    script(folder / "log" / "run", f"#!/bin/sh\nexec {BIN}/multilog ./main\n")
+    written, refused = folder / "written", folder / "refused"
+
+    def goes_on() -> bool:
+        count = len(lines(written))
+        return eventually(lambda: len(lines(written)) > count + 5)
+
+    with scan:
+        assert scan.up("a", "a/log")
+        assert goes_on()
+        pid, log = scan.status("a").pid, scan.status("a/log").pid
+        os.kill(log, signal.SIGSTOP)
+        assert goes_on()
+        scan.process.kill()
+        scan.process.wait()
+        os.kill(log, signal.SIGKILL)
+        if which == "ours":  # else the supervise of the log has the pipe
+            assert eventually(refused.exists)
+        scan.start()
+        assert goes_on()
+        assert scan.status("a").pid == pid
+        assert scan.stop() == 0
+    kept = [line for path in (folder / "log" / "main").glob("[@c]*") for line in lines(path)]
+    assert set(lines(written)) - set(kept) == set()
+    assert refused.exists() == (which == "ours")
+
+
 def test_a_log_that_is_slow_has_time_to_read_everything(tmp_path: Path) -> None:
     scan = Scan(tmp_path / "service", options=["-k", "2"])
     slow = "exec 2>&1; while read line; do echo $line >>all; sleep 0.05; done"
@@ -288,6 +337,16 @@ def test_a_log_that_is_slow_has_time_to_read_everything(tmp_path: Path) -> None:
         assert eventually(lambda: (scan.folder / "a" / "ready").exists())
         assert scan.stop() == 0
     assert lines(scan.folder / "a" / "log" / "all") == [str(number) for number in range(1, 81)]
+
+
+@OURS
+def test_a_log_that_waits_for_its_next_start_has_time_to_read_everything(which: str, tmp_path: Path) -> None:
+    scan = Scan(tmp_path / "service", which)
+    scan.service("a", f"echo hello; touch ready; {SLEEP}", f"test -e tried && {CAT}; touch tried")
+    with scan:
+        assert eventually(lambda: all((scan.folder / name).exists() for name in ("a/ready", "a/log/tried")))
+        assert scan.stop() == 0
+    assert lines(scan.folder / "a" / "log" / "all") == ["hello"]
 
 
 def test_a_log_that_reads_nothing_is_ended_and_what_it_has_left_is_said(tmp_path: Path) -> None:
