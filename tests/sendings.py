@@ -172,8 +172,9 @@ class Sending:
         os.close(fd)
 
     def wait(self, text: str, count: int = 1) -> None:
-        """Until the log has a line that begins so."""
-        assert eventually(lambda: sum(line.startswith(text) for line in self.lines) >= count), self.lines
+        """Until the log has so many lines that begin so; how long that may take depends on their number."""
+        limit_s = 20 + count / 20
+        assert eventually(lambda: sum(line.startswith(text) for line in self.lines) >= count, limit_s), self.lines
 
     def wait_idle(self) -> None:
         """Until it sleeps: the original may miss a signal that comes just before."""

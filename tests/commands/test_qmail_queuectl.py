@@ -1055,7 +1055,7 @@ def test_qmail_send_answers_while_it_ends(home: Home) -> None:
 
 
 def test_a_question_that_cannot_be_answered_yet_stops_no_delivery(home: Home) -> None:
-    with Running(home, DOWN) as sending:
+    with Running(home, {**DOWN, b"ann@b.example": b"Zdown too (#4.4.1)\n"}) as sending:
         number = put(home)
         assert sending.says(b"deferral")
         folder = home.queue / f"info/{(number + 1) % 23}"
@@ -1066,6 +1066,7 @@ def test_a_question_that_cannot_be_answered_yet_stops_no_delivery(home: Home) ->
         other = put(home, b"Tann@b.example\0")
         while other % 23 == (number + 1) % 23:
             other = put(home, b"Tann@b.example\0")
-        assert sending.says(b"end msg %d" % other)
-        (home.queue / "info/away").rename(folder)
+        assert sending.says(b"msg %d to remote ann@b.example" % other)
         assert sending.says(b"deferral", 2)
+        (home.queue / "info/away").rename(folder)
+        assert eventually(lambda: sending.attempts(b"mary@b.example") == 2)
