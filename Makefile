@@ -1,4 +1,4 @@
-# make run    servers on 127.0.0.1 with an account and a few messages: POP3 on 1110, SMTP on 1025, submission on 1587
+# make run    servers on 127.0.0.1 with an account and a few messages: POP3 on 1110 and 1995, SMTP on 1025, submission on 1587
 # make test   everything the tests need, and the tests
 # make bench  speed and memory beside Debian's programs; names choose: make bench NAMES="sessions memory"
 # make man    the manual pages, in man/
@@ -36,7 +36,7 @@ $(VENV)/bin/python3:
 	@$(FIND_PYTHON); mkdir -p var && "$$p" -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/python3 setup.cfg
-	$(PY) tools/dependencies.py | xargs $(PY) -m pip install -q
+	($(PY) tools/dependencies.py; $(PY) tools/dependencies.py tls) | xargs $(PY) -m pip install -q
 	touch $@
 
 $(VENV)/tests-installed: $(VENV)/installed

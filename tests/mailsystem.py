@@ -138,7 +138,7 @@ class MailSystem(QueueHome):
     def is_up(self) -> bool:
         """Whether all services take connections."""
         sockets = [self.path / "run" / name for name in ("qmail-queued", "qmail-authd")]
-        return all(map(_answers, self.ports.values())) and all(map(_listens, sockets))
+        return all(map(answers, self.ports.values())) and all(map(_listens, sockets))
 
     def process(self, service: str) -> int:
         """The pid of a service: what has its directory for working directory and is no supervisor."""
@@ -189,7 +189,7 @@ def _is_service(command: bytes) -> bool:
     return b"supervise" not in command and b"runsv" not in command and b"/run\0" not in command
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), TIMEOUT).close()
     except OSError:

@@ -183,6 +183,9 @@ class Engine:
             if not event.failure:
                 self.queued.append((self.message.sender, self.message.recipients, self.text))
             session.finish(event, b"Zqq read error (#4.3.0)" if event.failure else b"", 1, 1)
+        elif isinstance(event, smtp_server.Secure):
+            session.ready()
+            session.secured()
         elif (event.credentials.name, bytes(event.credentials.password)) == (NAME, PASSWORD):
             self.suffix = b""
             session.welcome(NAME)

@@ -31,7 +31,7 @@ def checkout() -> Iterator[Path]:
 def running(checkout: Path, port: str = "0", **ports: str) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """The server, and the words of the line that it prints for the reader."""
     argv = [PYTHON, str(checkout / "tools" / "run.py")]
-    ports = {"PORT": port, "PORT_SMTP": "0", "PORT_SUBMISSION": "0", **ports}
+    ports = {"PORT": port, "PORT_SMTP": "0", "PORT_SUBMISSION": "0", "PORT_POP3S": "0", **ports}
     env = environment(PYTHONDONTWRITEBYTECODE="1", **ports)
     with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
@@ -89,6 +89,7 @@ def test_an_interrupt_stops_it_in_good_order(checkout: Path) -> None:
     ("variable", "service", "advice"),
     [
         ("PORT", "pop3d", "run: no POP3 on port {}, see above; another one: PORT=2110 make run"),
+        ("PORT_POP3S", "pop3sd", "run: no POP3S on port {}, see above; another one: PORT_POP3S=2995 make run"),
         ("PORT_SMTP", "smtpd", "run: no SMTP on port {}, see above; another one: PORT_SMTP=2025 make run"),
         ("PORT_SUBMISSION", "submission",
          "run: no submission on port {}, see above; another one: PORT_SUBMISSION=2587 make run"),
@@ -175,6 +176,21 @@ def test_mail_to_the_account_can_be_read_at_once_and_other_mail_waits_with_a_rea
         assert b"  by localhost with ESMTPA; " in text
     with running(checkout) as (server, _):
         assert shell(printed(server)[2]).count("max@example.org") == 1
+
+
+def test_the_certificate_that_is_printed_is_that_of_all_ports(checkout: Path) -> None:
+    needs("curl")
+    with running(checkout) as (server, _):
+        assert server.stdout is not None
+        lines = list(iter(server.stdout.readline, "Ctrl-C stops the services.\n"))
+        pop3s = next(line for line in lines if "pop3s://" in line)
+        check = next(line for line in lines if "mkcert -c" in line)
+        assert b"Subject: Welcome" in shell(f"{pop3s.strip()} -sS").encode()
+        assert "names: localhost 127.0.0.1 ::1\n" in shell(check)
+        certificate = pop3s.split("--cacert ")[1].split()[0]
+        send = next(line for line in lines if "smtp://127.0.0.1" in line).strip()
+        tls = send.replace("127.0.0.1", "localhost").replace("-T -", f"-T - --ssl-reqd --cacert {certificate}")
+        assert shell(f"printf 'Subject: tls\\r\\n\\r\\n' | {tls}") == ""
 
 
 def test_mail_to_others_goes_to_the_smart_host(checkout: Path) -> None:

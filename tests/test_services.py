@@ -2,11 +2,13 @@
 
 import re
 import smtplib
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import eventually, needs, run
+from tests.helpers import BIN, eventually, needs, run
 from tests.mailsystem import HOST, PASSWORD, SUPERVISORS, UIDS, USER, MailSystem, needs_root, started
 
 
@@ -95,5 +97,55 @@ def test_a_home_is_installed_without_a_word_where_the_accounts_exist() -> None:
         assert (system.queue / "mess").stat().st_uid == UIDS["qmailq"]
         assert (system.queue / "lock" / "trigger").stat().st_uid == UIDS["qmails"]
         mains = list((system.path / "service").glob("*/log/main"))
-        assert len(mains) == 4
+        assert len(mains) == 6
         assert {main.stat().st_uid for main in mains} == {UIDS["qmaill"]}
+
+
+TLS_PORTS = {"pop3sd": "pop3s", "smtpsd": "465"}
+
+
+def encrypted(system: MailSystem, port: int) -> ssl.SSLSocket:
+    """A client that trusts the system's own certificate alone."""
+    context = ssl.create_default_context(cafile=system.path / "control" / "servercert.pem")
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname=HOST)
+
+
+def test_with_a_certificate_all_services_speak_tls_and_take_passwords_under_it() -> None:
+    needs_root()
+    with MailSystem() as system:
+        certificate = system.path / "control" / "servercert.pem"
+        assert run([BIN / "mkcert", certificate, HOST]).returncode == 0
+        for service, name in TLS_PORTS.items():
+            (system.path / "service" / service / "down").unlink()
+            system.ports[service] = system._place(service, name)
+        system.start("ours")
+        assert eventually(system.is_up), system.log.text
+        context = ssl.create_default_context(cafile=certificate)
+        context.check_hostname = False
+        for service in ("smtpd", "submission"):
+            with system.client(service) as client:
+                client.starttls(context=context)
+                client.ehlo()
+                if service == "submission":
+                    client.login(USER, PASSWORD)
+                client.sendmail("max@elsewhere.example", [f"postmaster@{HOST}"], "Subject: x\r\n\r\n1\r\n")
+        with encrypted(system, system.ports["smtpsd"]) as secured, secured.makefile("rwb") as stream:
+            assert stream.readline().startswith(b"220 ")
+            stream.write(b"EHLO x\r\nQUIT\r\n")
+            stream.flush()
+            assert b"AUTH LOGIN PLAIN\r\n" in stream.read()
+        with encrypted(system, system.ports["pop3sd"]) as secured, secured.makefile("rwb") as stream:
+            assert stream.readline().startswith(b"+OK <")
+            stream.write(f"USER {USER}\r\nPASS {PASSWORD}\r\n".encode())
+            stream.flush()
+            assert stream.read() == b"+OK \r\n-ERR this user has no $HOME/Maildir\r\n"
+        mail, submitted = system.messages()
+        assert b" with ESMTPS (TLSv1." in mail.text
+        assert b" with ESMTPSA (TLSv1." in submitted.text
+
+
+def test_the_services_that_need_a_certificate_are_down_until_there_is_one() -> None:
+    with started("ours") as system:
+        for service in TLS_PORTS:
+            assert (system.path / "service" / service / "down").exists()
+            assert system.process(service) == 0

@@ -1,9 +1,10 @@
 """run - what `make run` starts: a mail system of one user in var/home, with one account, sample mail and a queue, and
-its services under svscan: POP3 on 127.0.0.1:1110, SMTP on 1025, submission on 1587, and deliveries.
+its services under svscan: POP3 on 127.0.0.1:1110, POP3S on 1995, SMTP on 1025, submission on 1587, and deliveries. All
+offer TLS, with a certificate for localhost that is made at the first start.
 
-What is there already is kept: the account, its password, its mail, the queue and the control files. PORT, PORT_SMTP and
-PORT_SUBMISSION in the environment are other ports. SMARTHOST is where mail to others goes, HOST:PORT or HOST, or
-HOST:PORT|USER|PASSWORD; it is kept in control/smtproutes. Without that file such mail waits in the queue.
+What is there already is kept: the account, its password, its mail, the queue and the control files. PORT, PORT_POP3S,
+PORT_SMTP and PORT_SUBMISSION in the environment are other ports. SMARTHOST is where mail to others goes, HOST:PORT or
+HOST, or HOST:PORT|USER|PASSWORD; it is kept in control/smtproutes. Without that file such mail waits in the queue.
 """
 
 import os
@@ -19,6 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "var" / "home"
 ACCOUNT = "sample"
+CERTIFICATE = HOME / "localhost.crt"
 
 sys.path.insert(0, str(ROOT))
 
@@ -37,7 +39,8 @@ printf 'ZHeld: no smart host is set. SMARTHOST=HOST make run, or one in %s (#4.4
 SCRIPT = """\
 #!/bin/sh
 exec 2>&1 >port
-{setting}exec tcpserver -1vRHD -l localhost {options} -x "$QMAILHOME/control/loopback.rules.cdb" 127.0.0.1 {port} \\
+cd "$QMAILHOME/control"
+{setting}exec tcpserver -1vRHD -l localhost {options} {tls}-n cert.pem -x loopback.rules.cdb 127.0.0.1 {port} \\
 {chain}
 """
 DELIVERIES = """\
@@ -56,11 +59,14 @@ class Service(NamedTuple):
     another: str  # a port for the advice
     chain: str
     setting: str = ""
+    tls: str = ""
 
 
 SERVICES = {
     "pop3d": Service("POP3", "PORT", "1110", "2110",
                      "qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir"),
+    "pop3sd": Service("POP3S", "PORT_POP3S", "1995", "2995",
+                      "qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir", tls="-s "),
     "smtpd": Service("SMTP", "PORT_SMTP", "1025", "2025", "qmail-smtpd"),
     "submission": Service("submission", "PORT_SUBMISSION", "1587", "2587",
                           "qmail-smtpd localhost checkpassword-flatfile true", "export SMTPAUTH=!\n"),
@@ -77,6 +83,9 @@ ASSIGN = """\
 READY = """\
 Read the mail with
     curl -u {account}:{password} pop3://127.0.0.1:{pop3d}/1
+    curl -u {account}:{password} --cacert {certificate} pop3s://localhost:{pop3sd}/1
+TLS is offered on all ports. A mail program asks whether to trust this certificate:
+    {bin}/mkcert -c {home}/control/cert.pem
 Send some to {account}@localhost, or with the password to anybody, with
     {mail} |
     curl -sS --mail-from me@localhost --mail-rcpt {account}@localhost -T - smtp://127.0.0.1:{smtpd}
@@ -171,7 +180,19 @@ def prepare(env: dict[str, str]) -> str:
     with rules.open() as text:
         subprocess.run(["tcprules", f"{rules}.cdb", f"{rules}.tmp"], stdin=text, env=env, check=True)
     make_queue(ids, env)
+    make_certificate(env)
     return password
+
+
+def make_certificate(env: dict[str, str]) -> None:
+    """For localhost, once; and a copy without the key, for those who are to trust it."""
+    file = HOME / "control" / "cert.pem"
+    if not file.exists():
+        argv = ["mkcert", str(file), "localhost", "127.0.0.1", "::1"]
+        subprocess.run(argv, env=env, check=True, stdout=subprocess.DEVNULL)
+    text = file.read_text()
+    begin, end = text.index("-----BEGIN CERTIFICATE"), text.index("-----END CERTIFICATE-----\n")
+    replace(CERTIFICATE, text[begin:end] + "-----END CERTIFICATE-----\n", 0o644, (os.getuid(), os.getgid()))
 
 
 def make_queue(ids: tuple[int, int], env: dict[str, str]) -> None:
@@ -189,9 +210,11 @@ def write_service(name: str) -> None:
     """What a server on a port runs."""
     service = SERVICES[name]
     # POP3 needs root to become the account; SMTP needs nobody but the queue's owner.
-    options = "" if os.getuid() or name == "pop3d" else "-u {} -g {}".format(*owner())
+    options = "" if os.getuid() or name in ("pop3d", "pop3sd") else "-u {} -g {}".format(*owner())
     port = os.environ.get(service.variable, service.port)
-    write_run(name, SCRIPT.format(options=options, port=port, chain=service.chain, setting=service.setting))
+    write_run(
+        name, SCRIPT.format(options=options, port=port, chain=service.chain, setting=service.setting, tls=service.tls)
+    )
     (HOME / "service" / name / "port").unlink(missing_ok=True)
 
 
@@ -236,7 +259,7 @@ def main() -> int:
         if all(ports.values()):
             routes = HOME / "control" / "smtproutes"
             others = SENT.format(file=routes) if routes.exists() else HELD
-            places = {"home": HOME, "bin": ROOT / "bin", "mail": MAIL, "others": others}
+            places = {"home": HOME, "bin": ROOT / "bin", "mail": MAIL, "others": others, "certificate": CERTIFICATE}
             print(READY.format(account=ACCOUNT, password=password, **places, **ports), end="", flush=True)
             return svscan.wait()
         for name in (name for name, port in ports.items() if not port):

@@ -15,7 +15,20 @@ DESCRIPTION
     tcprules(1) or since the client has logged in. Bare line feeds in a message end the session with a
     temporary error, as they always did.
 
-    After EHLO it offers PIPELINING, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, SIZE and perhaps AUTH.
+    After EHLO it offers PIPELINING, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, SIZE and perhaps STARTTLS and AUTH.
+
+TLS
+    qmail-smtpd offers STARTTLS if the server that has started it can do TLS for it: SSLCTLFD, SSLREADFD and SSLWRITEFD
+    say so, the interface of UCSPI-TLS. After it everything that the client has said before is forgotten, a login too,
+    and what it has sent ahead of TLS is thrown away, as it may have been anybody's. The limits of a session go on
+    counting.
+
+    The connection is taken as encrypted from its beginning if PROTO begins with SSL, or SSL or SSL_PROTOCOL is set and
+    neither empty nor 0; but not if SSLCTLFD is there.
+
+    The Received line of what comes encrypted says ESMTPS, and how, if SSL_PROTOCOL and SSL_CIPHER do:
+
+        with ESMTPS (TLSv1.3 TLS_AES_256_GCM_SHA384 encrypted)
 
 AUTH
     CHECKER is a program with the checkpassword interface, and ARG the program that it is to become, true:
@@ -38,8 +51,7 @@ AUTH
     it: `qmail-smtpd HOST true` would let everybody in. A CHECKER that exits 0 without reading descriptor 3 is none:
     nobody is let in by it.
 
-    AUTH is offered only if the connection is encrypted or from this host, unless ALLOW_INSECURE_AUTH is set. It is
-    taken as encrypted if PROTO begins with SSL, or SSL or SSL_PROTOCOL is set and neither empty nor 0.
+    AUTH is offered only if the connection is encrypted or from this host, unless ALLOW_INSECURE_AUTH is set.
 
     After a wrong password the client waits for AUTHDELAY seconds, and after three failures the session ends. Each
     failure is one line on descriptor 2,
@@ -97,7 +109,16 @@ ENVIRONMENT
     SMTPAUTH         cram: only CRAM-MD5, which needs a CHECKER that has passwords in clear; +cram: CRAM-MD5 besides
                      PLAIN and LOGIN; - or 0: no AUTH. ! in front: no mail without AUTH. Default: PLAIN and LOGIN
     ALLOW_INSECURE_AUTH
-                     if it is set and neither empty nor 0, AUTH is offered without encryption
+                     if it is set and neither empty nor 0, AUTH is offered without encryption; so it is if FORCETLS is 0
+    UCSPITLS         -: STARTTLS is not offered. !: no mail and no AUTH without TLS, not from this host either. All
+                     else, or unset: STARTTLS is offered if that is possible
+    FORCE_TLS        if it is set and neither empty nor 0, the same as UCSPITLS=!
+    DISABLETLS, DENY_TLS
+                     if one is set and neither empty nor 0, STARTTLS is not offered
+    SSLCTLFD, SSLREADFD, SSLWRITEFD
+                     numbers of descriptors, see TLS. No other program gets these or those
+    PROTO, SSL, SSL_PROTOCOL, SSL_CIPHER
+                     see TLS
     AUTHDELAY        seconds that a client waits for after a wrong password. Default: 5
     QMAILQUEUE       the program to run in place of qmail-queue
     QMAILHOME        the home of the mail system. Default: /var/qmail
@@ -109,6 +130,9 @@ EXIT STATUS
 
 SECURITY
     Without rcpthosts anybody can send mail to anybody through this host.
+
+    The private key is in another process, with all of TLS. What a client's certificate says is for programs to look at,
+    in SSL_CLIENT_S_DN and the like; nobody may relay for it.
 
     Passwords are overwritten as soon as CHECKER has them. CHECKER and the recipient check have neither the connection
     nor the message.
@@ -136,9 +160,10 @@ import time
 
 from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
-from qmailpy.formats import addresses, fd3, received, smtpaddress
+from qmailpy.formats import addresses, fd3, received, smtpaddress, ucspitls
 from qmailpy.formats.numbers import scan
-from qmailpy.mta import reception
+from qmailpy.loops import starttls
+from qmailpy.mta import encryption, reception
 from qmailpy.protocols import sasl, smtp_server
 from qmailpy.protocols.smtp_server import Rules, Session
 from qmailpy.stores import cdb, control, injection, programs, queue
@@ -169,6 +194,8 @@ UNVERIFIED = b"451 %s", b"unable to verify recipient (#4.3.0)"
 
 PLAIN = (b"LOGIN", b"PLAIN")
 MECHANISMS = {b"cram": (sasl.CRAM_MD5,), b"+cram": (*PLAIN, sasl.CRAM_MD5), b"-": (), b"0": ()}
+
+NO_STARTTLS = (b"DISABLETLS", b"DENY_TLS")  # of other versions: no STARTTLS if one is set
 
 # Whether a socket may have an address that is not this host's
 NONLOCAL_4 = "/proc/sys/net/ipv4/ip_nonlocal_bind"
@@ -230,10 +257,6 @@ def shown(text: bytes) -> bytes:
     )
 
 
-def is_set(value: bytes | None) -> bool:
-    return value not in (None, b"", b"0")
-
-
 def is_mine(ip: bytes) -> bool:
     """Whether an address belongs to this host: then, and only then, a socket can have it, but for groups; and where the
     system lets a socket have any, nobody can tell, and only that of the loopback is."""
@@ -267,7 +290,7 @@ def is_on(setting: str) -> bool:
     try:
         fd = os.open(setting, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return is_set(os.read(fd, 16).strip())
+            return encryption.is_set(os.read(fd, 16).strip())
         finally:
             os.close(fd)
     except OSError:
@@ -275,6 +298,10 @@ def is_on(setting: str) -> bool:
 
 
 # AUTH
+
+
+def in_clear_allowed(env: Env) -> bool:
+    return encryption.in_clear_allowed(env) or env.get(b"FORCETLS") == b"0"
 
 
 def runs(word: bytes, env: Env) -> bool:
@@ -296,15 +323,6 @@ def checker_of(words: list[bytes], env: Env) -> tuple[bytes, list[bytes], bytes]
     if len(words) < 2 or os.path.basename(words[0]) == b"true":
         return host, [], b"%s cannot be the checker: give HOST CHECKER true, or CHECKER true" % shown(words[0])
     return host, words, b""
-
-
-def in_clear_allowed(env: Env) -> bool:
-    ip = env.get(b"TCPREMOTEIP", b"")
-    return ip.startswith(b"127.") or ip == b"::1" or is_set(env.get(b"ALLOW_INSECURE_AUTH"))
-
-
-def is_encrypted(env: Env) -> bool:
-    return env.get(b"PROTO", b"").startswith(b"SSL") or any(is_set(env.get(name)) for name in (b"SSL", b"SSL_PROTOCOL"))
 
 
 # Children
@@ -363,15 +381,16 @@ def outcome(pid: int, limit_s: int, reading: int = -1) -> tuple[int | None, byte
 class Server:
     """One connection: the session, and what it needs from outside."""
 
-    __slots__ = ("_auth", "_check", "_client", "_env", "_folder", "_known", "_mail", "_message", "_reception",
-                 "session")  # fmt: skip
+    __slots__ = ("_auth", "_before", "_check", "_client", "_env", "_folder", "_known", "_mail", "_message", "_offer",
+                 "_reception", "session")  # fmt: skip
 
     def __init__(self, client: Client, words: list[bytes], env: Env) -> None:
         """Raises OSError: a control file."""
         self._client = client
         self._folder, entered = programs.enter(env)
         files = control.Control(self._folder)
-        self._env = dict(entered)
+        self._before = ucspitls.without(entered)
+        self._env = dict(self._before)  # changed by a login
         self._mail: injection.Injection | None = None
         self._known = queue.Known()
         self._message: smtp_server.Message | None = None
@@ -384,6 +403,7 @@ class Server:
         rules = Rules(greeting)
         self._limits(rules, files)
         self._addresses(rules, files, me)
+        self._offer = self._encryption(rules, entered)
         self._auth = self._authentication(rules, words, me or b"")
         self._reception = self._lists(files)
         self._check = self._recipient_check(files)
@@ -412,12 +432,25 @@ class Server:
         local = addresses.parse_ipv4(here) or addresses.parse_ipv6(here)
         rules.localize = lambda address: smtpaddress.localized(address, name, lambda ip: ip == local or is_mine(ip))
 
+    def _encryption(self, rules: Rules, env: Env) -> starttls.Offer | None:
+        """Whether TLS is there, is to be offered, or has to be."""
+        rules.encrypted = encryption.is_encrypted(env)
+        required = encryption.is_set(env.get(b"FORCE_TLS")) and not rules.encrypted
+        rules.tls_required = required or encryption.is_required(env)
+        offer = starttls.offered(PROGRAM, env)
+        if offer is None:
+            return None
+        if not encryption.is_offered(env) or any(encryption.is_set(env.get(name)) for name in NO_STARTTLS):
+            offer.decline()
+            return None
+        rules.starttls = True
+        return offer
+
     def _authentication(self, rules: Rules, words: list[bytes], me: bytes) -> list[bytes]:
         """The checker, and what the session has to know of AUTH."""
         rules.knows_auth = bool(words)
         wish = self._env.get(b"SMTPAUTH", b"")
         rules.auth_required = wish.startswith(b"!")
-        rules.encrypted = is_encrypted(self._env)
         mechanisms = MECHANISMS.get(wish.removeprefix(b"!"), PLAIN)
         if not mechanisms or not words:
             return []
@@ -426,7 +459,7 @@ class Server:
             strerr.warn(PROGRAM, b"AUTH is not offered: ", problem)
             return []
         rules.mechanisms = mechanisms
-        rules.withheld = not rules.encrypted and not in_clear_allowed(self._env)
+        rules.withheld = rules.tls_required or not (rules.encrypted or in_clear_allowed(self._env))
         rules.stamp = b"<%d.%d@%s>" % (os.getpid(), time.time(), host or me)
         return checker
 
@@ -466,7 +499,7 @@ class Server:
         seconds = scan(self._env.get(b"GREETDELAY", b""))[0]
         if not seconds:
             return True
-        if not is_set(self._env.get(b"DROP_PRE_GREET")):
+        if not encryption.is_set(self._env.get(b"DROP_PRE_GREET")):
             return self._client.stays(seconds)
         if self._client.silent(seconds):
             return True
@@ -495,6 +528,8 @@ class Server:
                     session.end(smtp_server.TIMEOUT)
         finally:
             self._drop()
+            if self._offer is not None:
+                self._offer.decline()
 
     def _flush(self) -> None:
         if self.session.output:
@@ -522,8 +557,27 @@ class Server:
             self._open(event)
         elif isinstance(event, smtp_server.End):
             self._close(event)
+        elif isinstance(event, smtp_server.Secure):
+            self._secure()
         else:
             self._login(event)
+
+    # STARTTLS
+
+    def _secure(self) -> None:
+        """Raises OSError if the connection is lost."""
+        offer, session = self._offer, self.session
+        assert offer is not None
+        if not offer.holds():
+            session.unable_to_secure()
+            return
+        self._offer = None
+        session.ready()
+        self._client.drain()
+        self._flush()
+        self._env = encryption.described(self._before, offer.start())
+        self._client.renew()
+        session.secured()
 
     # Recipients
 
@@ -597,7 +651,7 @@ class Server:
         if helo is not None and helo.lower() == host.lower():
             helo = None
         line = received.network_line(
-            message.protocol,
+            received.encrypted(message.protocol, *self._tls()),
             host,
             helo,
             env.get(b"TCPREMOTEINFO"),
@@ -607,6 +661,11 @@ class Server:
         )
         self._mail.write(line)
         self.session.begin()
+
+    def _tls(self) -> tuple[bytes, bytes]:
+        """Version and cipher, as far as they are known."""
+        env = self._env if self.session.encrypted else {}
+        return env.get(b"SSL_PROTOCOL", b""), env.get(b"SSL_CIPHER", b"")
 
     def _close(self, end: smtp_server.End) -> None:
         mail, message = self._mail, self._message

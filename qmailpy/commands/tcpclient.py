@@ -2,8 +2,8 @@
     tcpclient - make an outgoing TCP connection
 
 SYNOPSIS
-    tcpclient [-46hHrRdDqQv] [-i LOCALIP] [-p LOCALPORT] [-T X+Y] [-l LOCALNAME] [-t TIMEOUT] [-I INTERFACE]
-        HOST PORT PROGRAM [ARG...]
+    tcpclient [-46hHrRdDqQvsSN] [-i LOCALIP] [-p LOCALPORT] [-T X+Y] [-l LOCALNAME] [-t TIMEOUT] [-I INTERFACE]
+        [-n CERT] HOST PORT PROGRAM [ARG...]
 
 DESCRIPTION
     tcpclient connects to PORT of HOST and becomes PROGRAM with the arguments ARG, with descriptor 6 reading from
@@ -33,6 +33,11 @@ OPTIONS
     -l LOCALNAME   do not look up the name of the local address in DNS, use LOCALNAME for TCPLOCALHOST
     -r             ask the remote host's ident server for TCPREMOTEINFO, the default; -R does not
     -t TIMEOUT     give up on the ident server after TIMEOUT seconds, 26 unless set
+    -s             TLS, 1.2 or 1.3: PROGRAM starts after the handshake, reads what has been decrypted, and what it
+                   writes is encrypted. The server has to prove that it is HOST, by a certificate that leads to a root
+                   of CAFILE or CADIR, or else to one that the system trusts. -S, the default: no TLS
+    -N             with -s, take any certificate
+    -n CERT        with -s, show the certificate of the file CERT, which has its key too
 
     The look-ups happen between the connection and the program, which has to wait for them. -RHl0 spares them.
 
@@ -70,6 +75,8 @@ ENVIRONMENT
     TCPREMOTEHOST    the remote name; likewise, and unset with -H
     TCPREMOTEINFO    what the remote ident server says, which may be nothing; unset if it does not answer
     TCP6LOCALIP...   with IPv6 the same again, with TCP6 for TCP; with -I also TCP6INTERFACE
+    SSL_PROTOCOL, SSL_CIPHER, SSL_SERVER_S_DN...
+                     with -s: what TLS is like, as sslserver(1) names it
 
     Read:
 
@@ -78,12 +85,14 @@ ENVIRONMENT
     DNSREWRITEFILE, LOCALDOMAIN
                      see HOST NAMES
     QMAILPY_DNSPORT  the port that name servers are asked on, 53 unless set
+    CAFILE, CADIR, CIPHERS, TLSUSER, QMAILHOME
+                     with -s, as for sslclient(1)
 
 EXIT STATUS
     That of the program.
 
     100    wrong usage
-    111    no connection, or PROGRAM could not be run
+    111    no connection, no TLS with -s, or PROGRAM could not be run
 
 SECURITY
     Host names and TCPREMOTEINFO are what name servers and the remote host say; they may be lies. Answers of name
@@ -93,237 +102,64 @@ BUGS
     What was open as descriptor 6 or 7 is closed first, even if no connection is made.
 
 SEE ALSO
-    tcpserver(1), tcpcat(1), mconnect(1), who@(1), date@(1), finger@(1), http@(1), rblsmtpd(1)
+    tcpserver(1), sslclient(1), tcpcat(1), mconnect(1), who@(1), date@(1), finger@(1), http@(1), rblsmtpd(1)
 """
 
-import _socket
-import errno
-import os
-from _collections_abc import Callable
-
-from qmailpy import strerr
+from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
-from qmailpy.formats import addresses, dns, options, tcpenviron
-from qmailpy.formats.numbers import scan
-from qmailpy.formats.resolvconf import Resolver
-from qmailpy.loops import connect, ident, resolve
+from qmailpy.formats import options
+from qmailpy.loops import client
 from qmailpy.stores import resolver
-from qmailpy.unix import fds, signals
 
 PROGRAM = b"tcpclient"
 USAGE = (
     b"tcpclient [ -hHrRdDqQv ] [ -i localip ] [ -p localport ] [ -T timeoutconn ] [ -l localname ] "
     b"[ -t timeoutinfo ] host port program"
 )
-LETTERS = b"dDvqQhHrRi:p:t:T:l:46I:"
-READ_FD, WRITE_FD = 6, 7  # UCSPI, client side
+LETTERS = b"dDvqQhHrRi:p:t:T:l:46I:sSNn:"
 
-ERRORS, EVERYTHING = 1, 2  # verbosity
-
-# Options without an argument: letter -> (setting, value)
 FLAGS: dict[bytes, tuple[str, object]] = {
-    b"d": ("nodelay", False), b"D": ("nodelay", True),
-    b"q": ("verbosity", 0), b"Q": ("verbosity", ERRORS), b"v": ("verbosity", EVERYTHING),
-    b"h": ("remote_host", True), b"H": ("remote_host", False),
-    b"r": ("remote_info", True), b"R": ("remote_info", False),
-    b"4": ("kinds", (4,)), b"6": ("kinds", (6,)),
+    **client.FLAGS, b"s": ("tls", True), b"S": ("tls", False), b"N": ("verified", False),
 }  # fmt: skip
-
-LOOPBACK = {4: b"127.0.0.1", 6: b"::1"}
-LOOK_UP: dict[int, Callable[[Resolver, bytes], list[bytes]]] = {4: resolve.qualified4, 6: resolve.qualified6}
+WORDS = {**client.WORDS, b"n": "certificate"}
 
 
-class Fatal(Exception):
-    """There will be no connection. text: what tcpclient says, without the reason; empty if it has said enough."""
+class Settings(client.Settings):
+    """certificate: a file with our own, and its key; none if empty."""
 
-    def __init__(self, text: bytes, error: OSError | None = None) -> None:
-        super().__init__(text)
-        self.text = text
-        self.error = error
+    certificate = b""
 
 
-class Settings:
-    """What the command line says."""
+def make_context(settings: Settings, env: Env):  # type: ignore[no-untyped-def]
+    """In the process that does TLS. Raises tls.Refused."""
+    from qmailpy.loops import tls
+    from qmailpy.stores import certificates
 
-    def __init__(self) -> None:
-        self.nodelay = False
-        self.verbosity = ERRORS
-        self.remote_host = self.remote_info = True
-        self.kinds: tuple[int, ...] = (4, 6)
-        self.local_ip: bytes | None = None
-        self.local_port = 0
-        self.local_host: bytes | None = None
-        self.interface = b""
-        self.timeouts_s = (2, 58)
-        self.ident_timeout_s = 26
-
-    def read(self, letters: list[tuple[bytes, bytes]]) -> bool:
-        """Apply the options in order; False for a LOCALIP that is none."""
-        for letter, word in letters:
-            if letter in FLAGS:
-                name, value = FLAGS[letter]
-                setattr(self, name, value)
-            elif letter == b"T":
-                once, length = scan(word)
-                self.timeouts_s = (once, scan(word[length:].removeprefix(b"+"))[0])
-            elif letter == b"t":
-                self.ident_timeout_s = scan(word)[0]
-            elif letter == b"p":
-                self.local_port = scan(word)[0] & 0xFFFF
-            elif letter == b"l":
-                self.local_host = word
-            elif letter == b"I":
-                self.interface = word
-            else:  # -i
-                self.local_ip = addresses.parse_ipv6(word) or dns.scan4(word)[0]
-                if not self.local_ip:
-                    return False
-        if self.local_ip is not None:
-            kind = 4 if len(self.local_ip) == 4 else 6
-            self.kinds = tuple(possible for possible in self.kinds if possible == kind)
-        return True
-
-    def say(self, level: int, text: bytes) -> None:
-        if self.verbosity >= level:
-            strerr.say(b"%s: %s\n" % (PROGRAM, text))
-
-
-def _end(ip: bytes, port: int) -> bytes:
-    return b"%s port %d" % (addresses.format_ip(ip), port)
-
-
-def connected(host: bytes, port: int, settings: Settings, names: Resolver) -> _socket.socket:
-    """A connection to one of the host's addresses. Raises Fatal."""
-    found = False
-    for kind in settings.kinds:
-        try:
-            ips = LOOK_UP[kind](names, host)
-        except resolve.Unresolved as e:
-            if found:
-                break
-            raise Fatal(b"temporarily unable to figure out IP address for " + host, e)
-        found = found or bool(ips)
-        sock = _first_to_answer(ips, port, settings)
-        if sock is not None:
-            return sock
-    raise Fatal(b"" if found else b"no IP address for " + host)
-
-
-def _first_to_answer(ips: list[bytes], port: int, settings: Settings) -> _socket.socket | None:
-    """Try the addresses; then again, with more patience, those that were too slow."""
-    once, again = settings.timeouts_s if len(ips) > 1 else (sum(settings.timeouts_s), 0)
-    for timeout_s, retry in ((once, again > 0), (again, False)):
-        slow = []
-        for ip in ips:
-            sock = _new_socket(ip, settings)
-            try:
-                connect.connect(sock, ip, port, connect.Deadline(timeout_s), settings.interface)
-                sock.settimeout(None)
-                return sock
-            except OSError as e:
-                sock.close()
-                if retry and e.errno == errno.ETIMEDOUT:
-                    slow.append(ip)
-                else:
-                    settings.say(ERRORS, b"unable to connect to %s: %s" % (_end(ip, port), strerr.reason(e)))
-        ips = slow
-    return None
-
-
-def _new_socket(remote_ip: bytes, settings: Settings) -> _socket.socket:
+    roots = tuple([env[name] for name in (b"CAFILE", b"CADIR") if env.get(name)])
     try:
-        sock = connect.stream(remote_ip)
-    except OSError as e:
-        raise Fatal(b"unable to create socket", e)
-    if settings.local_ip is not None or settings.local_port:
-        try:
-            connect.bind(sock, settings.local_ip or bytes(len(remote_ip)), settings.local_port, settings.interface)
-        except OSError as e:
-            raise Fatal(b"unable to bind socket", e)
-    return sock
-
-
-def described(sock: _socket.socket, settings: Settings, names: Resolver, env: Env) -> Env:
-    """The environment of the program. Looks up what the settings want to be known. Raises Fatal."""
-    try:
-        what = b"local"
-        local_ip, local_port = connect.local(sock)
-        local_host = _name(names, local_ip) if settings.local_host is None else settings.local_host
-        what = b"remote"
-        remote_ip, remote_port = connect.remote(sock)
-    except OSError as e:
-        raise Fatal(b"unable to get %s address" % what, e)
-    settings.say(EVERYTHING, b"connected to " + _end(remote_ip, remote_port))
-    remote_host = _name(names, remote_ip) if settings.remote_host else None
-    info = None
-    if settings.remote_info:
-        info = ident.remoteinfo(local_ip, local_port, remote_ip, remote_port, settings.ident_timeout_s)
-    ends = [addresses.format_ip(addresses.unmap(ip)) for ip in (local_ip, remote_ip)]
-    return tcpenviron.environment(
-        env, ends[0], local_port, local_host, ends[1], remote_port, remote_host, info, settings.interface or None
-    )
-
-
-def _name(names: Resolver, ip: bytes) -> bytes | None:
-    """As in the original, b"" is an address that has no name, and None one whose name cannot be found out."""
-    try:
-        return resolve.names(names, ip) or b""
-    except resolve.Unresolved:
-        return None
-
-
-def _move(sock: _socket.socket) -> None:
-    """Let the program, and no object, own the connection. Raises Fatal."""
-    try:
-        number = READ_FD
-        fds.move(sock.detach(), READ_FD)
-        number = WRITE_FD
-        fds.copy(READ_FD, WRITE_FD)
-    except OSError as e:
-        raise Fatal(b"unable to set up descriptor %d" % number, e)
-
-
-def client(settings: Settings, host: bytes, service: bytes, program: list[bytes], env: Env) -> Exec:
-    """From the look-ups to the program. Raises Fatal."""
-    port = connect.service(service)
-    if port is None:
-        raise Fatal(b"unable to figure out port number for " + service)
-    if host in (b"", b"0"):
-        host = b"::1" if settings.kinds == (6,) else b"127.0.0.1"
-    names = resolver.read(env)
-    sock = connected(host, port, settings, names)
-    if settings.nodelay:
-        try:
-            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        except OSError:  # it works without
-            pass
-    environment = described(sock, settings, names, env)
-    _move(sock)
-    return Exec(program, environment, who=PROGRAM if settings.verbosity else b"")
+        wanted = certificates.Wanted(settings.certificate, ciphers=certificates.client_ciphers(env), roots=roots)
+        return certificates.client_context(wanted, settings.verified, settings.named)
+    except certificates.Broken as e:
+        raise tls.Refused(e.text)
 
 
 def main(argv: list[bytes], env: Env) -> int | Exec:
-    for fd in (READ_FD, WRITE_FD):
-        try:
-            os.close(fd)
-        except OSError:  # it was not open
-            pass
-    settings = Settings()
+    client.close_ours()
+    settings = Settings(PROGRAM)
     try:
-        letters, words = options.parse(argv, LETTERS)
+        parsed = options.parse(argv, LETTERS)
     except options.OptionError as e:
         strerr.say(b"%s: %s\n" % (PROGRAM, e.args[0]))
         return strerr.usage(PROGRAM, USAGE)
-    if not settings.read(letters):
-        return strerr.usage(PROGRAM, USAGE)
-    if len(words) < 3:
-        return strerr.usage(PROGRAM, USAGE) if settings.verbosity else strerr.NEVER
-    signals.ignore(signals.PIPE)
-    try:
-        return client(settings, words[0], words[1], words[2:], env)
-    except Fatal as e:
-        if e.text and settings.verbosity:
-            strerr.fail(strerr.LATER, PROGRAM, e.text, error=e.error)
-        return strerr.LATER
-    finally:
-        signals.default(signals.PIPE)
+
+    def begin(sock, host: bytes) -> tuple[int, Env]:  # type: ignore[no-untyped-def]
+        return client.secure(sock, host, settings, env, chain, lambda: make_context(settings, env))
+
+    def run(host: bytes, service: bytes) -> Env:
+        return client.client(settings, host, service, resolver.read(env), env, begin if settings.tls else None)
+
+    def become(program: list[bytes], environment: Env) -> Exec:
+        return Exec(program, environment, who=PROGRAM if settings.verbosity else b"")
+
+    result: int | Exec = client.serve(settings, USAGE, parsed, become, run, flags=FLAGS, words_of=WORDS)
+    return result

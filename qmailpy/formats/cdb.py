@@ -181,3 +181,18 @@ def _pair(piece: bytes, at: int = 0) -> tuple[int, int]:
 
 def _cut_short() -> OSError:
     return OSError(errno.EPROTO, "cdb is cut short")
+
+
+def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
+    """Key and data of each record of a whole file, in their order. Raises OSError(EPROTO) as find does."""
+    if len(data) < HEADER:
+        raise _cut_short()
+    end = min(HEADER_PAIRS.unpack_from(data)[::2])
+    position = HEADER
+    while position < end:
+        key_length, length = _pair(data, position)
+        middle = position + 8 + key_length
+        position = middle + length
+        if position > end or end > len(data):
+            raise _cut_short()
+        yield data[middle - key_length : middle], data[middle:position]

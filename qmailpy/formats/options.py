@@ -2,9 +2,28 @@
 word, options end at `--` or at the first word that is none, nothing is permuted, there are no long names.
 Pure."""
 
+from qmailpy.formats.numbers import scan
+
 
 class OptionError(Exception):
     """args[0]: bytes, what the originals say after `program: `, such as `illegal option -- Z`."""
+
+
+def apply(  # type: ignore[no-untyped-def]
+    settings, letter: bytes, word: bytes, flags, numbers: dict[bytes, str], words: dict[bytes, str]
+) -> bool:
+    """Set the attribute of settings that an option stands for: flags has letter -> (name, value), the others letter ->
+    name, for a number and for the argument as it is. False for a letter that none of them has."""
+    if letter in flags:
+        name, value = flags[letter]
+        setattr(settings, name, value)
+    elif letter in numbers:
+        setattr(settings, numbers[letter], scan(word)[0])
+    elif letter in words:
+        setattr(settings, words[letter], word)
+    else:
+        return False
+    return True
 
 
 def parse(argv: list[bytes], letters: bytes) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:

@@ -41,6 +41,15 @@ def safe(text: bytes) -> bytes:
     return text.translate(_SAFE)
 
 
+def encrypted(protocol: bytes, version: bytes, cipher: bytes) -> bytes:
+    """`ESMTPS (TLSv1.3 TLS_AES_256_GCM_SHA384 encrypted)` for network_line; protocol alone if version or cipher, which
+    are SSL_PROTOCOL and SSL_CIPHER, is empty."""
+    if not version or not cipher:
+        return protocol
+    name = b"_".join([safe(part) for part in cipher.split(b"_")])
+    return b"%s (%s %s encrypted)" % (protocol, safe(version), name)
+
+
 def network_line(
     protocol: bytes,
     remote_host: bytes,

@@ -6,7 +6,7 @@ byte for byte, `+OK` with its trailing blank included; a client that asks for CA
 gets response codes (RFC 2449, RFC 3206) from then on.
 
     state          verbs                                                  next
-    AUTHORIZATION  USER PASS APOP AUTH CAPA NOOP QUIT                     login | end
+    AUTHORIZATION  USER PASS APOP AUTH CAPA STLS NOOP QUIT                login | TLS | end
     TRANSACTION    STAT LIST UIDL RETR TOP DELE RSET LAST NOOP CAPA QUIT  UPDATE | end
 """
 
@@ -30,6 +30,9 @@ BAD_AUTHORIZATION = b"authorization failed\r\n"
 NO_MECHANISM = b"-ERR unknown mechanism\r\n"
 CANCELLED = b"-ERR authentication cancelled\r\n"
 BAD_RESPONSE = b"-ERR malformed response\r\n"
+TLS_FIRST = b"-ERR TLS required but not negotiated\r\n"
+STARTING = b"+OK starting TLS negotiation\r\n"
+NO_STLS = b"-ERR STLS not available\r\n"
 
 # RFC 3206, by the exit code of a checker; what is not here needs the administrator.
 CODES: dict[int | None, bytes] = {111: b"[SYS/TEMP] ", **dict.fromkeys(fd3.WRONG, b"[AUTH] ")}
@@ -44,8 +47,12 @@ UNABLE_TO_UNLINK = b"-ERR unable to unlink all deleted messages\r\n"
 
 # Capabilities, RFC 2449 §6. Both states may announce what the other one has.
 COMMON = (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
-BEFORE_LOGIN = (*COMMON, b"USER", b"SASL " + b" ".join(sasl.MECHANISMS))
+BEFORE_LOGIN = {b"USER": b"USER", b"AUTH": b"SASL " + b" ".join(sasl.MECHANISMS)}  # by the verb they are about
 AFTER_LOGIN = (*COMMON, b"EXPIRE NEVER", b"IMPLEMENTATION qmailpy")
+
+# Verbs that TLS may be needed for
+PASSWORDS = frozenset({b"USER", b"PASS", b"AUTH"})
+LOGINS = PASSWORDS | {b"APOP"}
 
 END = b".\r\n"
 
@@ -77,16 +84,36 @@ def take_verb(line: bytearray) -> bytes:
 
 class Authorization:
     """The half before the login. `line` gives the reply; `login` is set when a name and password are there (then
-    the reply is empty: the next program answers), `ended` when the client has said QUIT."""
+    the reply is empty: the next program answers), `ended` when the client has said QUIT, `starting` when TLS has to
+    begin behind this reply: then what the client has sent so far is to be thrown away, and `secured` to be called."""
 
-    __slots__ = ("_exchange", "_name", "coded", "ended", "login")
+    __slots__ = ("_exchange", "_name", "_no_stls", "_refused", "coded", "ended", "login", "starting")
 
-    def __init__(self) -> None:
+    def __init__(self, stls: bool = False, refused: frozenset[bytes] = frozenset()) -> None:
+        """stls: it is offered. refused: verbs that are, without TLS."""
+        self._no_stls = b"" if stls else AUTHORIZATION_FIRST  # the original knows no STLS
+        self._refused = refused
+        self.ended = False
+        self._forget()
+
+    def _forget(self) -> None:
         self._name: bytes | None = None
         self._exchange: sasl.Exchange | None = None
         self.coded = False
-        self.ended = False
         self.login: sasl.Credentials | None = None
+        self.starting = False
+
+    def secured(self) -> None:
+        """TLS is on. What was said before may have been anybody's (RFC 2595 section 4)."""
+        self._forget()
+        self._no_stls = NO_STLS
+        self._refused = frozenset()
+
+    def unable(self) -> bytes:
+        """TLS cannot begin; the reply in place of the one that said so."""
+        self.starting = False
+        self._no_stls = NO_STLS
+        return NO_STLS
 
     def line(self, line: bytearray) -> bytes:
         """Take one line without its LF, which is overwritten, as it may hold a password."""
@@ -99,6 +126,8 @@ class Authorization:
                     del line[-1:]
                 return self._respond(self._exchange, line)
             verb = take_verb(line)
+            if verb in self._refused:
+                return TLS_FIRST
             return self._VERBS.get(verb, Authorization._unknown)(self, line)
         finally:
             line[:] = bytes(len(line))
@@ -155,7 +184,14 @@ class Authorization:
 
     def _capa(self, argument: bytearray) -> bytes:
         self.coded = True
-        return multiline(BEFORE_LOGIN)
+        more = [capability for verb, capability in BEFORE_LOGIN.items() if verb not in self._refused]
+        return multiline([*COMMON, *more, *(() if self._no_stls else (b"STLS",))])
+
+    def _stls(self, argument: bytearray) -> bytes:
+        if self._no_stls or argument:
+            return self._no_stls or SYNTAX
+        self.starting = True
+        return STARTING
 
     def _noop(self, argument: bytearray) -> bytes:
         return OKAY
@@ -173,6 +209,7 @@ class Authorization:
         b"APOP": _apop,
         b"AUTH": _auth,
         b"CAPA": _capa,
+        b"STLS": _stls,
         b"NOOP": _noop,
         b"QUIT": _quit,
     }

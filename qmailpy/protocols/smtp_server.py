@@ -10,7 +10,8 @@ its caller, and says for what:
     Message     opens a message                           begin | unable
     bytes       writes them to the message
     End         closes the message                        finish
-    Login       asks a checker                            welcome | reject | stumble
+    Login       asks a checker                            welcome | reject
+    Secure      has TLS begin                             ready and then secured | unable_to_secure
 
 What a client gets that says HELO is the original's byte for byte. After EHLO, which announces it, each reply has its
 enhanced status code (RFC 2034) in front, also where the original's text has one at its end.
@@ -67,6 +68,12 @@ NO_CHILD = b"454 oops, child won't start and I can't auth (#4.3.0)"
 NO_PIPE = b"454 oops, unable to open pipe and I can't auth (#4.3.0)"
 AUTH_FIRST = b"530 Authorization required (#5.7.1) "
 
+# STARTTLS, and replies without it
+READY = b"220 ready for tls"
+NO_PARAMETERS = b"501 Syntax error (no parameters allowed) (#5.5.4)"
+NO_TLS = b"454 TLS not available due to temporary reason (#4.7.0)"
+TLS_FIRST = b"530 Must issue a STARTTLS command first (#5.7.0)"
+
 # In EHLO; the originals' lines first, the others are ours. AUTH and SIZE come behind them.
 EXTENSIONS = (b"PIPELINING", b"8BITMIME", b"SMTPUTF8", b"ENHANCEDSTATUSCODES")
 
@@ -122,7 +129,13 @@ class Login:
         self.stamp = stamp
 
 
-Event = Recipient | Message | bytes | End | Login
+class Secure:
+    """TLS is to begin: as soon as the client has the reply that ready gives."""
+
+    __slots__ = ()
+
+
+Event = Recipient | Message | bytes | End | Login | Secure
 
 
 class Rules:
@@ -144,6 +157,8 @@ class Rules:
         "max_unknown",
         "mechanisms",
         "stamp",
+        "starttls",
+        "tls_required",
         "withheld",
     )
 
@@ -155,6 +170,8 @@ class Rules:
         self.withheld = False  # AUTH is not offered on this connection, as it is not encrypted
         self.auth_required = False  # for MAIL
         self.encrypted = False
+        self.starttls = False  # is offered, or it is a verb like any other unknown one
+        self.tls_required = False  # for MAIL
         self.stamp = b""  # the challenge of CRAM-MD5
         self.max_hops = 100  # Received and Delivered lines: a message with as many is looping
         self.max_recipients = 0
@@ -290,6 +307,10 @@ class Session:
         """Whether a message is coming: large blocks are good then."""
         return self._body is not None
 
+    @property
+    def encrypted(self) -> bool:
+        return self._rules.encrypted
+
     def feed(self, block: "bytes | bytearray | memoryview") -> None:
         """Take a block from the client. What held it may be overwritten afterwards; passwords are, here."""
         left = len(self._input) - self._taken
@@ -398,7 +419,7 @@ class Session:
         blank = line.find(b" ")
         name = bytes(line if blank < 0 else line[:blank]).upper()
         verb = VERBS.get(name)
-        if verb is None or (name == b"AUTH" and not self._rules.knows_auth):
+        if verb is None or not self._knows(name):
             return self._unknown(line)
         self.last = name
         while blank >= 0 and line[blank : blank + 1] == b" ":
@@ -410,6 +431,10 @@ class Session:
             argument = bytearray()
         event = verb(self, argument)
         return b"" if event is None else event
+
+    def _knows(self, name: bytes) -> bool:
+        rules = self._rules
+        return rules.knows_auth if name == b"AUTH" else rules.starttls if name == b"STARTTLS" else True
 
     def _unknown(self, line: bytearray) -> Event:
         line[:] = bytes(len(line))  # it may have been part of a login
@@ -433,7 +458,7 @@ class Session:
 
     def _ehlo(self, argument: bytearray) -> None:
         rules = self._rules
-        lines = [rules.greeting, *EXTENSIONS]
+        lines = [rules.greeting, *((b"STARTTLS",) if rules.starttls else ()), *EXTENSIONS]
         if rules.mechanisms and not rules.withheld:
             lines.append(b"AUTH " + b" ".join(rules.mechanisms))
         for line in lines:
@@ -445,7 +470,11 @@ class Session:
 
     def _mail(self, argument: bytearray) -> None:
         rules = self._rules
-        if rules.auth_required and self.user is None:
+        needs_login = rules.auth_required and self.user is None
+        if rules.tls_required or (needs_login and rules.withheld and rules.starttls):
+            self._say(TLS_FIRST)
+            return
+        if needs_login:
             self._say(AUTH_FIRST, b"5.7.0")
             return
         address, behind = smtpaddress.parse(bytes(argument))
@@ -546,6 +575,35 @@ class Session:
     def _quit(self, argument: bytearray) -> None:
         self.end(b"221 " + self._rules.greeting, 0)
 
+    # STARTTLS, RFC 3207
+
+    def _starttls(self, argument: bytearray) -> Event | None:
+        if argument:
+            self._say(NO_PARAMETERS)
+            return None
+        return Secure()
+
+    def unable_to_secure(self) -> None:
+        """TLS cannot begin."""
+        self._rules.starttls = False
+        self._say(NO_TLS)
+
+    def ready(self) -> None:
+        """TLS begins. What the client has sent behind the command was not meant for TLS, or is another's: it is thrown
+        away, and so has the caller to do with what it has not read yet, before it sends the output."""
+        self._wipe(0)
+        self._input, self._taken = bytearray(), 0
+        self._say(READY)
+
+    def secured(self) -> None:
+        """TLS is on. What was said before may have been anybody's; only what has been counted stays."""
+        rules = self._rules
+        rules.encrypted = True
+        rules.starttls = rules.tls_required = rules.withheld = False
+        self._forget()
+        self._bare = self._strict = self._extended = False
+        self.helo = self.user = None
+
     # AUTH, RFC 4954
 
     def _auth_(self, argument: bytearray) -> Event | None:
@@ -615,6 +673,7 @@ VERBS: dict[bytes, Callable[[Session, bytearray], Event | None]] = {
     b"HELO": Session._helo,
     b"EHLO": Session._ehlo,
     b"AUTH": Session._auth_,
+    b"STARTTLS": Session._starttls,
     b"MAIL": Session._mail,
     b"RCPT": Session._rcpt,
     b"DATA": Session._data,

@@ -45,6 +45,41 @@ def replace(path: bytes, temporary: bytes, chunks: "Iterable[bytes]", mode: int 
         raise Failed(b"unable to move " + temporary + b" to " + path, e)
 
 
+def create(path: bytes, temporary: bytes, data: bytes, mode: int) -> None:
+    """Make path a new file that holds data. Raises Failed; path is then what it was, and so it is if it was there.
+
+    temporary is a name beside path that nobody has; it is gone afterwards, but for a crash.
+
+    Crash outcome: there is no file path, or the complete one: the name is a link that is made after fsync.
+    """
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except OSError as e:
+        raise Failed(b"unable to create " + temporary, e)
+    try:
+        try:
+            _writing(temporary, fds.write_all, fd, data)
+            _writing(temporary, os.fsync, fd)
+        finally:
+            os.close(fd)
+        try:
+            os.link(temporary, path)
+        except OSError as e:
+            raise Failed(b"unable to make " + path, e)
+    finally:
+        os.unlink(temporary)
+    _writing(path, sync_folder, os.path.dirname(path) or b".")
+
+
+def sync_folder(folder: bytes) -> None:
+    """Make the names in it durable. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _writing(temporary: bytes, act, *arguments) -> None:  # type: ignore[no-untyped-def]
     """Errors of act are errors of writing; those of chunks must not be taken for them."""
     try:

@@ -56,6 +56,11 @@ def share(fd: int) -> None:
     _note(fd)
 
 
+def keep(fd: int) -> None:
+    """Have fd here, and not for the next program. Raises OSError."""
+    os.set_inheritable(fd, False)
+
+
 def copy(source: int, target: int) -> None:
     """Make target a copy of source that the next program has; two numbers."""
     os.dup2(source, target)

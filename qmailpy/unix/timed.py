@@ -41,6 +41,12 @@ class Peer:
     def __enter__(self) -> "Peer":
         return self
 
+    def renew(self) -> None:
+        """The descriptors stand for something else now, under the same numbers."""
+        self.__exit__()
+        self._socket_in = _borrow(self.fd_in)
+        self._socket_out = _borrow(self.fd_out)
+
     def __exit__(self, *error: object) -> None:
         for borrowed in (self._socket_in, self._socket_out):
             if borrowed is not None:

@@ -5,9 +5,11 @@ Where QMAIL_BIN names the C program, it has to pass what is its own too.
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -22,8 +24,9 @@ from tests.accounts import sha512
 from tests.dialogues import HOST, NOBODY, PASSWORD, Home, Talk, anonymous, chain, home
 from tests.helpers import BIN, ROOT
 from tests.pop3_original import originals
+from tests.ucspitls import TlsTalk, certificate
 
-__all__ = ["home"]
+__all__ = ["certificate", "home"]
 
 POPUP = BIN / "qmail-popup"
 PROGRAMS = [str(POPUP), *originals("qmail-popup")]
@@ -463,3 +466,244 @@ def test_a_fork_that_fails_is_said_to_the_client_and_the_log(home: Home) -> None
     done = home.run(["python3", "-c", limit, POPUP, HOST, *checker("exit 0")], LOGIN)
     assert anonymous(done.stdout) == GREETING + b"+OK \r\n-ERR unable to fork\r\n"
     assert done.stderr == b"qmail-popup: warning: unable to fork: temporary failure\n"
+
+
+# STLS
+
+SHOW = "env | grep ^SSL >env; ls /proc/self/fd >fds; cat <&3 >packet; exec 3<&-; "
+
+
+NO_UCSPI_TLS = b"qmail-popup: warning: unable to start TLS: SSLCTLFD does not speak UCSPI-TLS\n"
+
+
+def capabilities(talk: Talk) -> set[bytes]:
+    talk.send(b"CAPA\r\n")
+    assert talk.line() == b"+OK \r\n"
+    found = set()
+    while (line := talk.line()) != b".\r\n":
+        found.add(line.split()[0])
+    return found
+
+
+def asked(talk: Talk, line: bytes) -> bytes:
+    talk.send(line + b"\r\n")
+    return talk.line()
+
+
+def begin(talk: TlsTalk) -> None:
+    assert asked(talk, b"STLS") == b"+OK starting TLS negotiation\r\n"
+    assert talk.secure().startswith("TLSv1.")
+
+
+@pytest.mark.parametrize("cold", ["", "1"])
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("pipes", [False, True])
+def test_behind_stls_a_login_and_the_mail_are_under_tls(
+    pipes: bool, stays: bool, cold: str, home: Home, certificate: Path
+) -> None:
+    home.message(b"new/a", b"x\n")
+    with TlsTalk(home, chain(), certificate, pipes, stays, variables={"QMAILPY_COLD": cold}) as talk:
+        assert talk.line().startswith(b"+OK <")
+        assert capabilities(talk) >= {b"STLS", b"TOP", b"PIPELINING"}
+        begin(talk)
+        assert capabilities(talk) >= {b"USER", b"SASL"}
+        talk.send(LOGIN + b"STAT\r\nRETR 1\r\nQUIT\r\n")
+        assert talk.rest() == b"+OK \r\n" * 2 + b"+OK 1 2\r\n+OK \r\nx\r\n\r\n.\r\n+OK \r\n"
+        assert talk.end() == (1, b"")
+        assert talk.joined() == b"Y"
+
+
+def test_what_can_be_said_changes_with_tls(home: Home, certificate: Path) -> None:
+    with TlsTalk(home, chain(), certificate) as talk:
+        talk.line()
+        assert not capabilities(talk) & {b"USER", b"SASL"}
+        for line in (b"USER max", b"PASS secret", b"AUTH", b"AUTH PLAIN AG1heABzZWNyZXQ=", b"AUTH LOGIN"):
+            assert asked(talk, line) == b"-ERR TLS required but not negotiated\r\n"
+        assert asked(talk, b"STLS now") == b"-ERR syntax error\r\n"
+        assert asked(talk, b"noop") == b"+OK \r\n"
+        begin(talk)
+        assert b"STLS" not in capabilities(talk)
+        assert asked(talk, b"STLS") == b"-ERR STLS not available\r\n"
+        talk.send(b"AUTH PLAIN AG1heABzZWNyZXQ=\r\nQUIT\r\n")
+        assert talk.rest() == b"+OK \r\n" * 2
+
+
+def test_stls_makes_it_forget_the_name_and_keep_the_timestamp(home: Home, certificate: Path) -> None:
+    argv: list[str | Path] = [POPUP, HOST, *checker(SHOW + "exit 1")]
+    changes = {"ALLOW_INSECURE_AUTH": "1", "SSL_CLIENT_S_DN": "/CN=root"}
+    with TlsTalk(home, argv, certificate, variables=changes) as talk:
+        greeting = talk.line()
+        assert asked(talk, b"AUTH").startswith(b"+OK")
+        for _ in range(3):
+            talk.line()
+        assert asked(talk, b"USER max") == b"+OK \r\n"
+        begin(talk)
+        assert asked(talk, b"PASS secret") == b"-ERR USER first\r\n"
+        talk.send(LOGIN)
+        assert talk.rest() == b"+OK \r\n-ERR authorization failed\r\n"  # no code: nobody has asked for any
+        assert talk.end() == (1, b"")
+    assert (home.path / "packet").read_bytes() == b"max\0secret\0" + greeting[4:-2] + b"\0"
+    names = [line.partition("=")[0] for line in (home.path / "env").read_text().splitlines()]
+    assert sorted(names) == ["SSL_CIPHER", "SSL_PROTOCOL"]
+    assert (home.path / "fds").read_text().split() == ["0", "1", "2", "3", "4"]
+
+
+INJECTED = [
+    b"USER evil\r\n",
+    b"USER evil\r\nPASS x\r\n",
+    b"QUIT\r\n",
+    b"CAPA\r\n",
+    b"USER evil",
+    b"\x16\x03\x01\0\5evil!",
+]
+
+
+@pytest.mark.parametrize("injected", INJECTED)
+def test_what_is_sent_ahead_of_tls_is_thrown_away(injected: bytes, home: Home, certificate: Path) -> None:
+    """CVE-2011-0411: it would be taken for the client's own words, under TLS."""
+    with TlsTalk(home, chain(), certificate) as talk:
+        talk.line()
+        talk.send(b"STLS\r\n" + injected)
+        assert talk.line() == b"+OK starting TLS negotiation\r\n"
+        talk.secure()
+        assert asked(talk, b"PASS secret") == b"-ERR USER first\r\n"
+        talk.send(LOGIN + b"QUIT\r\n")
+        assert talk.rest() == b"+OK \r\n" * 3
+
+
+@pytest.mark.parametrize("injected", INJECTED)
+def test_what_is_sent_ahead_byte_by_byte_is_thrown_away_or_breaks_the_handshake(
+    injected: bytes, home: Home, certificate: Path
+) -> None:
+    with TlsTalk(home, chain(), certificate) as talk:
+        talk.line()
+        for byte in b"STLS\r\n" + injected:
+            with contextlib.suppress(OSError):
+                talk.send(bytes((byte,)))
+        assert talk.line() == b"+OK starting TLS negotiation\r\n"
+        try:
+            talk.secure()
+        except OSError:  # what came behind our reply was for the TLS process, which takes it for no handshake
+            assert talk.end() == (1, b"")
+            return
+        assert asked(talk, b"PASS secret") == b"-ERR USER first\r\n"
+
+
+def test_from_this_host_a_password_may_come_without_tls(home: Home, certificate: Path) -> None:
+    argv: list[str | Path] = [POPUP, HOST, *checker(SHOW + "exit 1")]
+    for changes in ({"TCPREMOTEIP": "127.0.0.1"}, {"TCPREMOTEIP": "::1"}, {"ALLOW_INSECURE_AUTH": "1"}):
+        with TlsTalk(home, argv, certificate, variables=changes) as talk:
+            talk.line()
+            assert capabilities(talk) >= {b"STLS", b"USER", b"SASL"}
+            talk.send(LOGIN)
+            assert talk.rest() == b"+OK \r\n-ERR [AUTH] authorization failed\r\n"
+            assert talk.joined() == b""
+        assert (home.path / "env").read_text() == ""
+        assert (home.path / "fds").read_text().split() == ["0", "1", "2", "3", "4"]
+
+
+def test_apop_shows_no_password_and_may_come_without_tls(home: Home, certificate: Path) -> None:
+    with TlsTalk(home, [POPUP, HOST, *checker("cat <&3 >packet; exit 1")], certificate) as talk:
+        talk.line()
+        assert asked(talk, b"APOP max 0123") == b"-ERR authorization failed\r\n"
+
+
+def test_with_a_hyphen_there_is_no_stls(home: Home, certificate: Path) -> None:
+    with TlsTalk(home, chain(), certificate, variables={"UCSPITLS": "-"}) as talk:
+        talk.line()
+        assert talk.joined() == b""  # at once
+        assert asked(talk, b"STLS") == b"-ERR authorization first\r\n"
+        found = capabilities(talk)
+        assert b"STLS" not in found
+        assert b"USER" in found
+        talk.send(LOGIN + b"QUIT\r\n")
+        assert talk.rest() == b"+OK \r\n" * 3
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "192.0.2.7"])
+@pytest.mark.parametrize("offered", [False, True])
+def test_with_an_exclamation_mark_nobody_logs_in_without_tls(
+    offered: bool, ip: str, home: Home, certificate: Path
+) -> None:
+    changes = {"UCSPITLS": "!", "TCPREMOTEIP": ip, "ALLOW_INSECURE_AUTH": "1"}
+    how: dict[str, Any] = {"variables": changes} if offered else {"env": home.environment(**changes)}
+    with TlsTalk(home, chain(), certificate, gone=not offered, **how) as talk:
+        talk.line()
+        for line in (b"USER max", b"PASS secret", b"AUTH PLAIN AG1heABzZWNyZXQ=", b"APOP max 01"):
+            assert asked(talk, line) == b"-ERR TLS required but not negotiated\r\n"
+        if offered:
+            begin(talk)
+            talk.send(LOGIN + b"QUIT\r\n")
+            assert talk.rest() == b"+OK \r\n" * 3
+
+
+@pytest.mark.parametrize("changes", [{"PROTO": "SSL"}, {"SSL_PROTOCOL": "TLSv1.3"}, {"SSL": "1"}])
+def test_a_connection_that_began_with_tls_needs_no_more(changes: dict[str, str], home: Home, certificate: Path) -> None:
+    with Talk(home, chain(), env=home.environment(UCSPITLS="!", TCPREMOTEIP="192.0.2.7", **changes)) as talk:
+        talk.send(b"STLS\r\n" + LOGIN + b"QUIT\r\n")
+        assert talk.rest().endswith(b">\r\n-ERR authorization first\r\n+OK \r\n+OK \r\n+OK \r\n")
+    with TlsTalk(home, chain(), certificate, variables=changes) as talk:  # where TLS is offered there is none yet
+        talk.line()
+        assert asked(talk, b"USER max") == b"-ERR TLS required but not negotiated\r\n"
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "2", "999", "99999999999"])
+def test_an_offer_that_cannot_be_used_is_said_and_none(number: str, home: Home, certificate: Path) -> None:
+    with TlsTalk(home, chain(), certificate, variables={"SSLCTLFD": number}) as talk:
+        talk.line()
+        assert asked(talk, b"STLS") == b"-ERR authorization first\r\n"
+        assert asked(talk, b"USER max") == b"-ERR TLS required but not negotiated\r\n"
+        talk.send(b"QUIT\r\n")
+        code, log = talk.end()
+        assert code == 1
+        assert re.fullmatch(rb"qmail-popup: warning: unable to use SSLCTLFD: [a-z ]+\n", log)
+
+
+def test_where_nobody_is_left_who_has_the_key_stls_is_refused_in_clear(home: Home, certificate: Path) -> None:
+    with TlsTalk(home, chain(), certificate, gone=True) as talk:
+        talk.line()
+        assert asked(talk, b"STLS") == b"-ERR STLS not available\r\n"
+        assert b"STLS" not in capabilities(talk)
+        talk.send(b"QUIT\r\n")
+        assert talk.end() == (1, b"qmail-popup: warning: unable to start TLS: nobody is left on SSLCTLFD\n")
+
+
+def test_a_handshake_that_fails_ends_the_session_without_a_word(home: Home, certificate: Path) -> None:
+    with TlsTalk(home, chain(), certificate) as talk:
+        talk.line()
+        assert asked(talk, b"STLS") == b"+OK starting TLS negotiation\r\n"
+        talk.send(LOGIN * 10)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"-ERR" not in talk.rest()
+        assert talk.end() == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "log"),
+    [
+        (b"nonsense\0\0", NO_UCSPI_TLS),
+        (b"SSL_CIPHER=" + b"x" * 140000, NO_UCSPI_TLS),
+        (b"SSL_CIPHER=x\0", b""),
+        (None, b""),
+    ],
+)
+def test_a_tls_process_that_does_not_keep_to_the_interface_ends_the_session(
+    answer: bytes | None, log: bytes, home: Home, certificate: Path
+) -> None:
+    with TlsTalk(home, chain(), certificate, answer=answer) as talk:
+        talk.line()
+        asked(talk, b"STLS")
+        talk.secure()
+        with contextlib.suppress(OSError):
+            talk.send(LOGIN)
+            assert talk.rest() == b""
+        assert talk.end() == (1, log)
+
+
+def test_a_tls_process_that_says_nothing_is_not_waited_for_without_end(home: Home, certificate: Path) -> None:
+    code = IMPATIENT.replace("qmail_popup.TIMEOUT", "from qmailpy.loops import starttls; starttls.HANDSHAKE_S")
+    code = code.replace('b"false"], {}', 'b"false"], dict(os.environb)')
+    with TlsTalk(home, [sys.executable, "-c", code, ROOT], certificate, answer=None, stays=True) as talk:
+        talk.line()
+        asked(talk, b"STLS")
+        assert talk.end() == (1, b"qmail-popup: warning: unable to start TLS: timed out\n")

@@ -5,6 +5,7 @@ Where QMAIL_BIN names the C program, it has to pass what is its own too.
 """
 
 import base64
+import contextlib
 import re
 import shutil
 import socket
@@ -23,8 +24,9 @@ from tests.dialogues import Talk, anonymous
 from tests.helpers import BIN, ROOT, eventually, run
 from tests.smtp import CHECKER, ORIGINALS, SMTPD, Mailhost, made, mailhost, original_control
 from tests.test_tree import HEAVY
+from tests.ucspitls import TlsTalk, certificate
 
-__all__ = ["mailhost"]
+__all__ = ["certificate", "mailhost"]
 
 GREETING = b"220 mail.example ESMTP\r\n"
 ENVELOPE = b"MAIL FROM:<s@x>\r\nRCPT TO:<r@y>\r\n"
@@ -744,3 +746,230 @@ if ORIGINALS:
                     done = host.run([smtpd], sent)
                 found.append((anonymous(done.stdout), done.returncode, host.queued()))
             assert found[0] == found[1]
+
+
+# STARTTLS
+
+
+def extensions(talk: Talk) -> set[bytes]:
+    """The words of EHLO."""
+    talk.send(b"EHLO h\r\n")
+    found = set()
+    while not (line := talk.line()).startswith(b"250 "):
+        found.add(line[4:].split()[0])
+    return found
+
+
+def asked(talk: Talk, line: bytes) -> bytes:
+    talk.send(line + b"\r\n")
+    return talk.line()
+
+
+def begin(talk: TlsTalk) -> None:
+    assert asked(talk, b"STARTTLS") in (b"220 ready for tls\r\n", b"220 2.0.0 ready for tls\r\n")
+    assert talk.secure().startswith("TLSv1.")
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("pipes", [False, True])
+def test_behind_starttls_login_and_mail_are_under_tls(
+    pipes: bool, stays: bool, mailhost: Mailhost, certificate: Path
+) -> None:
+    mailhost.control(rcpthosts=b"none")
+    argv: list[str | Path] = [SMTPD, CHECKER, "true"]
+    with TlsTalk(mailhost, argv, certificate, pipes, stays, variables={"TCPLOCALHOST": "l"}) as talk:
+        assert talk.line() == GREETING
+        found = extensions(talk)
+        assert b"STARTTLS" in found
+        assert b"AUTH" not in found
+        assert asked(talk, PLAIN[:-2]) == b"538 5.3.3 auth not available without TLS (#5.3.3)\r\n"
+        begin(talk)
+        found = extensions(talk)
+        assert b"STARTTLS" not in found
+        assert b"AUTH" in found
+        talk.send(PLAIN + ENVELOPE + b"DATA\r\n")
+        for code in (b"235", b"250", b"250", b"354"):
+            assert talk.line().startswith(code + b" ")
+        talk.send(b"x\r\n.\r\nQUIT\r\n")
+        assert talk.line().startswith(b"250 2.0.0 ok ")
+        assert talk.rest() == b"221 2.0.0 mail.example\r\n"
+        assert talk.end() == (0, b"")
+        assert talk.joined() == b"Y"
+    ((_, recipients, text),) = mailhost.queued(received=True)
+    assert recipients == [b"r@y"]
+    how = rb" \(HELO h\) \(max@192\.0\.2\.7\)\n  by l with ESMTPSA \(TLSv1\.\d TLS_AES_\w+ encrypted\); "
+    assert re.match(b"Received: from unknown" + how, text)
+
+
+def test_starttls_makes_it_forget_everything_but_what_it_counts(mailhost: Mailhost, certificate: Path) -> None:
+    mailhost.control(rcpthosts=b"y")
+    changes = {"TCPREMOTEIP": "127.0.0.1", "MAXUNKNOWN": "2", "TCPREMOTEINFO": "before"}
+    with TlsTalk(mailhost, [SMTPD, CHECKER, "true"], certificate, variables=changes) as talk:
+        talk.line()
+        extensions(talk)
+        assert asked(talk, b"FOO").startswith(b"502 ")
+        assert asked(talk, PLAIN[:-2]).startswith(b"235 ")
+        assert asked(talk, b"MAIL FROM:<evil@x>").startswith(b"250 ")
+        assert asked(talk, b"RCPT TO:<evil@elsewhere>").startswith(b"250 ")
+        begin(talk)
+        assert asked(talk, b"RCPT TO:<r@y>") == b"503 MAIL first (#5.5.1)\r\n"
+        assert asked(talk, b"DATA") == b"503 MAIL first (#5.5.1)\r\n"
+        assert asked(talk, b"MAIL FROM:<s@x>") == b"250 ok\r\n"
+        assert asked(talk, b"RCPT TO:<evil@elsewhere>").startswith(b"553 ")
+        assert asked(talk, b"RCPT TO:<r@y>") == b"250 ok\r\n"
+        assert asked(talk, b"DATA") == b"354 go ahead\r\n"
+        assert asked(talk, b"x\r\n.").startswith(b"250 ")
+        assert asked(talk, b"STARTTLS") == b"502 unimplemented (#5.5.1)\r\n"
+        assert talk.rest() == b"421 too many unknown commands, goodbye (#4.7.0)\r\n"
+    ((_, _, text),) = mailhost.queued(received=True)
+    assert text.startswith(b"Received: from unknown (before@127.0.0.1)\n  by unknown with ESMTPS (")
+
+
+INJECTED = [
+    b"MAIL FROM:<evil@x>\r\n",
+    b"MAIL FROM:<evil@x>\r\nRCPT TO:<evil@y>\r\nDATA\r\nevil\r\n.\r\n",
+    b"QUIT\r\n",
+    b"EHLO evil\r\n",
+    b"RSET",
+    b"\x16\x03\x01\0\5evil!",
+]
+
+
+@pytest.mark.parametrize("ahead", [b"", b"EHLO h\r\n", b"RSET\r\n"])
+@pytest.mark.parametrize("injected", INJECTED)
+def test_what_is_sent_ahead_of_tls_is_thrown_away(
+    injected: bytes, ahead: bytes, mailhost: Mailhost, certificate: Path
+) -> None:
+    """CVE-2011-0411: it would be taken for the client's own words, under TLS."""
+    with TlsTalk(mailhost, [SMTPD], certificate) as talk:
+        talk.line()
+        talk.send(ahead + b"STARTTLS\r\n" + injected)
+        while not (line := talk.line()).endswith(b"ready for tls\r\n"):
+            assert line.startswith(b"250")
+        talk.secure()
+        assert asked(talk, b"RCPT TO:<r@y>") == b"503 MAIL first (#5.5.1)\r\n"
+        talk.send(b"QUIT\r\n")
+        assert talk.rest() == b"221 mail.example\r\n"
+    assert mailhost.queued() == []
+
+
+@pytest.mark.parametrize("injected", INJECTED)
+def test_what_is_sent_ahead_byte_by_byte_is_thrown_away_or_breaks_the_handshake(
+    injected: bytes, mailhost: Mailhost, certificate: Path
+) -> None:
+    with TlsTalk(mailhost, [SMTPD], certificate) as talk:
+        talk.line()
+        for byte in b"STARTTLS\r\n" + injected:
+            with contextlib.suppress(OSError):
+                talk.send(bytes((byte,)))
+        assert talk.line() == b"220 ready for tls\r\n"
+        try:
+            talk.secure()
+        except OSError:
+            assert talk.end() == (1, b"")
+        else:
+            assert asked(talk, b"RCPT TO:<r@y>") == b"503 MAIL first (#5.5.1)\r\n"
+    assert mailhost.queued() == []
+
+
+@pytest.mark.parametrize("changes", [{"UCSPITLS": "-"}, {"DISABLETLS": "1"}, {"DENY_TLS": "1"}])
+def test_starttls_can_be_turned_off(changes: dict[str, str], mailhost: Mailhost, certificate: Path) -> None:
+    with TlsTalk(mailhost, [SMTPD], certificate, variables=changes) as talk:
+        talk.line()
+        assert talk.joined() == b""  # at once
+        assert b"STARTTLS" not in extensions(talk)
+        assert asked(talk, b"STARTTLS") == b"502 5.5.1 unimplemented (#5.5.1)\r\n"
+
+
+@pytest.mark.parametrize("changes", [{"UCSPITLS": "!"}, {"FORCE_TLS": "1"}])
+def test_mail_and_auth_can_be_made_to_need_tls(changes: dict[str, str], mailhost: Mailhost, certificate: Path) -> None:
+    clear = {"TCPREMOTEIP": "127.0.0.1", "ALLOW_INSECURE_AUTH": "1", **changes}
+    with TlsTalk(mailhost, [SMTPD, CHECKER, "true"], certificate, variables=clear) as talk:
+        talk.line()
+        assert b"AUTH" not in extensions(talk)
+        assert asked(talk, b"MAIL FROM:<a@b>") == b"530 5.7.0 Must issue a STARTTLS command first (#5.7.0)\r\n"
+        assert asked(talk, PLAIN[:-2]).startswith(b"538 ")
+        begin(talk)
+        assert asked(talk, PLAIN[:-2]).startswith(b"235 ")
+        assert asked(talk, b"MAIL FROM:<a@b>") == b"250 ok\r\n"
+    answers, _ = session(mailhost, b"MAIL FROM:<a@b>\r\n", TCPREMOTEIP="127.0.0.1", **changes)
+    assert last(answers).startswith(b"530 ")
+    answers, _ = session(mailhost, b"MAIL FROM:<a@b>\r\n", SSL_PROTOCOL="TLSv1.3", **changes)
+    assert last(answers) == b"250 ok"
+
+
+def test_where_mail_needs_a_login_the_client_hears_that_this_needs_tls(mailhost: Mailhost, certificate: Path) -> None:
+    with TlsTalk(mailhost, [SMTPD, CHECKER, "true"], certificate, variables={"SMTPAUTH": "!"}) as talk:
+        talk.line()
+        assert asked(talk, b"MAIL FROM:<a@b>") == b"530 Must issue a STARTTLS command first (#5.7.0)\r\n"
+        begin(talk)
+        assert asked(talk, b"MAIL FROM:<a@b>") == b"530 Authorization required (#5.7.1) \r\n"
+        assert asked(talk, PLAIN[:-2]).startswith(b"235 ")
+        assert asked(talk, b"MAIL FROM:<a@b>") == b"250 ok\r\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [({}, False), ({"FORCETLS": "1"}, False), ({"FORCETLS": "0"}, True), ({"ALLOW_INSECURE_AUTH": "1"}, True)],
+)
+def test_auth_without_tls_is_the_administrators_word(
+    changes: dict[str, str], found: bool, mailhost: Mailhost, certificate: Path
+) -> None:
+    with TlsTalk(mailhost, [SMTPD, CHECKER, "true"], certificate, variables=changes) as talk:
+        talk.line()
+        assert (b"AUTH" in extensions(talk)) is found
+
+
+def test_no_other_program_gets_the_descriptors_of_tls(mailhost: Mailhost, certificate: Path) -> None:
+    mailhost.control(rcpthosts=b"y")
+    show = '(env | grep ^SSL; echo "$(ls /proc/self/fd | tr "\\n" " ")") > "$OUT/$1"\n'
+    check = program(mailhost, show.replace("$1", "check"), "check")
+    queue = program(mailhost, show.replace("$1", "queue") + f"exec {mailhost.recorder}", "queue")
+    changes = {"RCPTCHECK": str(check), "QMAILQUEUE": str(queue)}
+    for secured in (False, True):
+        with TlsTalk(mailhost, [SMTPD], certificate, variables=changes) as talk:
+            talk.line()
+            if secured:
+                begin(talk)
+            talk.send(ENVELOPE + b"DATA\r\nx\r\n.\r\nQUIT\r\n")
+            assert talk.rest().count(b"250 ok") == 3
+            assert talk.joined() == (b"Y" if secured else b"")
+        for name in ("check", "queue"):
+            *variables, descriptors = (mailhost.out / name).read_text().splitlines()
+            found = {line.partition("=")[0] for line in variables}
+            assert found == ({"SSL_PROTOCOL", "SSL_CIPHER"} if secured else set())
+            assert set(descriptors.split()) <= {"0", "1", "2", "3", "6"}, name
+
+
+def test_starttls_with_words_behind_it_or_without_a_tls_process_is_refused(
+    mailhost: Mailhost, certificate: Path
+) -> None:
+    with TlsTalk(mailhost, [SMTPD], certificate, gone=True) as talk:
+        talk.line()
+        talk.send(b"STARTTLS now\r\nSTARTTLS\r\nEHLO h\r\n")
+        assert talk.line() == b"501 Syntax error (no parameters allowed) (#5.5.4)\r\n"
+        assert talk.line() == b"454 TLS not available due to temporary reason (#4.7.0)\r\n"
+        assert talk.line() == b"250-mail.example\r\n"
+        assert talk.line() == b"250-PIPELINING\r\n"
+        talk.send(b"QUIT\r\n")
+        assert talk.end() == (0, b"qmail-smtpd: warning: unable to start TLS: nobody is left on SSLCTLFD\n")
+
+
+def test_a_handshake_that_fails_ends_the_session_without_a_word(mailhost: Mailhost, certificate: Path) -> None:
+    with TlsTalk(mailhost, [SMTPD], certificate) as talk:
+        talk.line()
+        asked(talk, b"STARTTLS")
+        talk.send(b"EHLO h\r\n" * 10)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"250" not in talk.rest()
+        assert talk.end() == (1, b"")
+
+
+def test_what_is_encrypted_otherwise_is_received_as_that(mailhost: Mailhost) -> None:
+    mailhost.control(rcpthosts=b"y")
+    sent = ENVELOPE + b"DATA\r\nx\r\n.\r\n"
+    session(mailhost, sent, SSL_PROTOCOL="TLSv1.2", SSL_CIPHER="ECDHE-RSA-AES128 (x)")
+    session(mailhost, sent, SSL="1")
+    session(mailhost, sent, SSL_CIPHER="X")
+    words = [text.partition(b" with ")[2].partition(b";")[0] for _, _, text in mailhost.queued(received=True)]
+    assert words == [b"ESMTPS (TLSv1.2 ECDHE-RSA-AES128??x? encrypted)", b"ESMTPS", b"SMTP"]

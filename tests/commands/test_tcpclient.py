@@ -11,6 +11,8 @@ import pytest
 
 from tests import dnsserver
 from tests.helpers import BIN, environment, needs, run
+from tests.servers import serve
+from tests.tls import Authority
 
 OURS = str(BIN / "tcpclient")
 SHOW = ["sh", "-c", "cat <&6; env | grep -E '^(PROTO|TCP)' | sort; echo done >&7"]
@@ -351,3 +353,36 @@ def compare_lookup(env: Mapping[str, str], host: str) -> None:
     ours, theirs = (run([program, host, port, "true"], env=env) for program in (OURS, needs("tcpclient")))
     assert (ours.returncode, ours.stderr) == (theirs.returncode, theirs.stderr)
     assert b"127.0.0." in ours.stderr or b"no IP address" in ours.stderr
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("ca"))
+    made.certificate("mail.example", "localhost")
+    made.certificate("client", subject="/CN=Client")
+    return made
+
+
+def test_s_speaks_tls_with_a_server_that_proves_who_it_is(authority: Authority) -> None:
+    env = environment(CERTFILE=str(authority.folder / "mail.example.pem"), CAFILE=str(authority.roots))
+    with serve(BIN / "sslserver", "sh", "-c", 'read x; echo "$x $SSL_CLIENT_S_DN"', env=env, options=["-smRHl0"]) as s:
+        show = ["sh", "-c", 'echo "$PROTO $SSL_PROTOCOL"; echo said >&7; cat <&6']
+        argv = [OURS, "-s", "-n", str(authority.folder / "client.pem"), "-RHl0"]
+        done = run([*argv, "127.0.0.1", str(s.port), *show], env=env)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"TCP TLSv1.3\nsaid /CN=Client\n", b"")
+        strange = {**env, "CAFILE": ""}
+        done = run([*argv, "127.0.0.1", str(s.port), "echo", "started"], env=strange)
+        said = b"tcpclient: fatal: unable to SSL connect: certificate verify failed: "
+        assert (done.returncode, done.stdout, done.stderr[: len(said)]) == (111, b"", said)
+        done = run([*argv, "-N", "127.0.0.1", str(s.port), "echo", "started"], env=strange)
+        assert (done.returncode, done.stdout) == (0, b"started\n")
+
+
+def test_without_s_there_is_no_tls_and_a_stale_word_of_it_stays_as_in_the_original() -> None:
+    with greeter() as server:
+        argv = ["-RHl0", "127.0.0.1", str(server.port), "sh", "-c", 'echo "$SSL_PROTOCOL"']
+        for program in (OURS, needs("tcpclient")):
+            assert run([program, *argv], env=environment(SSL_PROTOCOL="x")).stdout == b"x\n"

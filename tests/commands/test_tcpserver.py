@@ -18,6 +18,7 @@ from tests import dnsserver
 from tests.helpers import BIN, PYTHON, environment, eventually, needs, run
 from tests.queuehomes import QueueHome
 from tests.servers import OURS, TIMEOUT, Server, home, pop3, public_folder, reachable_python, serve
+from tests.tls import Authority, Client, talk
 
 ENV = ["env", "-0"]
 NOT_RUN = b"tcpserver: warning: dropping connection, unable to run nowhere: file does not exist\n"
@@ -978,3 +979,136 @@ def test_the_working_folder_is_the_same_for_each_connection(smtp_env: dict[str, 
     env = {**smtp_env, "QMAILHOME": at.name if path == "relative" else str(at)}
     with serve(OURS, "qmail-smtpd", env=env, cwd=at.parent) as server:
         assert {greeted(server) for _ in range(3)} == {greeted(server)}
+
+
+# TLS; more of it in test_sslserver.py
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Authority]:
+    with public_folder() as folder:
+        made = Authority(folder)
+        made.certificate("mail.example", "mail.example", "localhost")
+        yield made
+
+
+def tls_options(authority: Authority, *options: str) -> list[str]:
+    return ["-RHl0", "-n", str(authority.folder / "mail.example.pem"), *options]
+
+
+def test_with_s_the_program_finds_the_variables_of_tcpserver_and_what_tls_is_like(authority: Authority) -> None:
+    env = environment(SSL_CLIENT_S_DN="stale", SSLCTLFD="stale", SSL_CERT_FILE="kept")
+    with serve(OURS, *ENV, options=tls_options(authority, "-s"), env=env) as server:
+        found = dump(talk(server))
+        server.line(r"tcpserver: ssl \d+ accept TLSv1.3 TLS_AES_256_GCM_SHA384")
+    assert (found["PROTO"], found["TCPREMOTEIP"], found["SSL_CERT_FILE"]) == ("TCP", "127.0.0.1", "kept")
+    assert (found["SSL_PROTOCOL"], found["SSL_SERVER_S_DN"]) == ("TLSv1.3", "/CN=mail.example")
+    assert not [name for name in found if name.startswith("SSL_CLIENT") or name == "SSLCTLFD"]
+
+
+def test_with_s_the_banner_is_under_tls_and_a_peer_turned_away_gets_nothing_in_clear(authority: Authority) -> None:
+    env = environment(MAXCONNIP="0", DIEMSG="too many")
+    with serve(OURS, "echo", "program", options=tls_options(authority, "-s", "-B", "hello\r\n")) as server:
+        assert talk(server) == b"hello\r\nprogram\n"
+    with serve(OURS, "true", options=tls_options(authority, "-s"), env=env) as server:
+        assert server.talk() == b""
+
+
+def test_the_certificate_is_looked_for_in_the_folder_of_tcpserver(authority: Authority) -> None:
+    (authority.folder / "cert.pem").write_bytes((authority.folder / "mail.example.pem").read_bytes())
+    with serve(OURS, "echo", "hi", options=["-sRHl0"], cwd=authority.folder) as server:
+        assert talk(server) == b"hi\n"
+    for options in (["-s"], ["-n", "nowhere.pem"]):
+        done = run([OURS, *options, "127.0.0.1", "0", "true"], cwd="/")
+        name = b"nowhere.pem" if "-n" in options else b"./cert.pem"
+        said = b"tcpserver: fatal: unable to load certificate " + name + b": file does not exist\n"
+        assert (done.returncode, done.stderr) == (111, said)
+    assert run([OURS, "-qs", "127.0.0.1", "0", "true"], cwd="/").stderr == b""
+
+
+def test_s_without_s_and_S_is_plain_as_ever(authority: Authority) -> None:
+    with serve(OURS, *ENV, options=["-sSRHl0"]) as server:
+        assert not [name for name in dump(server.talk()) if name.startswith("SSL_PROTOCOL")]
+        server.line("tcpserver: end .* status 0")
+        assert server.children() == []
+
+
+def test_who_fails_at_the_handshake_never_starts_the_program(authority: Authority, tmp_path: Path) -> None:
+    with serve(OURS, "touch", tmp_path / "started", options=tls_options(authority, "-s")) as server:
+        server.talk(b"QUIT\r\n")
+        server.line("tcpserver: end .* status 28416")
+        said = b"unable to accept SSL connection: 127.0.0.1: wrong version number\n"
+        assert eventually(lambda: b"tcpserver: warning: dropping connection, " + said in server.log.text)
+    assert not (tmp_path / "started").exists()
+
+
+def test_with_n_alone_the_program_is_offered_tls(authority: Authority) -> None:
+    env = environment(SSL_PROTOCOL="stale")
+    with serve(OURS, *ENV, options=tls_options(authority), env=env) as server:
+        found = dump(server.talk())
+        assert found["UCSPITLS"] == ""
+        assert {"SSLCTLFD", "SSLREADFD", "SSLWRITEFD"} <= found.keys()
+        assert "SSL_PROTOCOL" not in found
+    with serve(OURS, *ENV, options=tls_options(authority), env=environment(UCSPITLS="!")) as server:
+        assert dump(server.talk())["UCSPITLS"] == "!"
+
+
+def test_stls_in_the_whole_chain(authority: Authority) -> None:
+    with home() as at:
+        at.deliver(b"Subject: x\n\ntext\n")
+        env = at.environment()
+        with serve(OURS, *pop3(), options=tls_options(authority), env=env) as server:
+            argv = [needs("curl"), "-sS", "-4", "--ssl-reqd", "--cacert", str(authority.roots), "-u", "max:mypassword"]
+            done = run([*argv, f"pop3://localhost:{server.port}/1"])
+            assert (done.returncode, done.stdout) == (0, b"Subject: x\r\n\r\ntext\r\n\r\n")
+
+
+def test_pop3s_in_the_whole_chain_warm_and_cold(authority: Authority) -> None:
+    with home() as at:
+        at.deliver(b"Subject: x\n\ntext\n")
+        for cold in ("", "1"):
+            env = at.environment(QMAILPY_COLD=cold)
+            with serve(OURS, *pop3(), options=tls_options(authority, "-s"), env=env) as server:
+                assert b"Subject: x\r\n" in talk(server, CONVERSATION)
+
+
+def test_a_process_that_was_under_tls_serves_nobody_else(authority: Authority, smtp_env: dict[str, str]) -> None:
+    with serve(OURS, "qmail-smtpd", env=smtp_env, options=tls_options(authority)) as server:
+        greeted(server)
+        first = served(server)
+        assert greeted(server)
+        assert served(server) == first
+        before = sorted(os.listdir(f"/proc/{first}/fd"))
+        with server.connect() as connection:
+            connection.settimeout(TIMEOUT)
+            connection.recv(1000)
+            connection.sendall(b"EHLO x\r\n")
+            connection.recv(1000)
+            connection.sendall(b"STARTTLS\r\n")
+            connection.recv(1000)
+            with Client(connection) as client:
+                client.send(b"EHLO x\r\nQUIT\r\n")
+                assert b"250" in client.rest()
+        assert served(server) == first
+        greeted(server)
+        assert served(server) != first
+        assert len(before) < 12
+    with serve(OURS, "qmail-smtpd", env=smtp_env, options=tls_options(authority, "-s")) as server:
+        pids = set()
+        for _ in range(2):
+            talk(server, b"QUIT\r\n")
+            pids.add(served(server))
+        assert len(pids) == 2
+
+
+def test_sessions_in_clear_leave_no_descriptor_in_a_process_that_serves_again(
+    authority: Authority, smtp_env: dict[str, str]
+) -> None:
+    with serve(OURS, "qmail-smtpd", env=smtp_env, options=tls_options(authority)) as server:
+        greeted(server)
+        pid = served(server)
+        before = sorted(os.listdir(f"/proc/{pid}/fd"))
+        for _ in range(3):
+            greeted(server)
+            assert served(server) == pid
+        assert sorted(os.listdir(f"/proc/{pid}/fd")) == before

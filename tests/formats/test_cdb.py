@@ -147,3 +147,23 @@ def test_a_full_table_without_the_key_is_read_once_and_ends() -> None:
 
     assert cdb.find(read, key) is None
     assert asked == 8 * slots
+
+
+@given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=300)), max_size=20))
+def test_all_records_come_in_their_order(pairs: list[tuple[bytes, bytes]]) -> None:
+    assert list(cdb.records(made(pairs))) == pairs
+
+
+@given(st.binary(max_size=3000))
+def test_records_of_any_bytes_end(data: bytes) -> None:
+    try:
+        assert sum(8 + len(key) + len(value) for key, value in cdb.records(data)) <= len(data)
+    except OSError as e:
+        assert e.errno == errno.EPROTO
+
+
+def test_records_of_a_file_cut_short_are_an_error() -> None:
+    file = made([(b"key", b"data"), (b"another", b"x" * 300)])
+    for length in range(2048 + 11 + 4 + 300):
+        with pytest.raises(OSError):
+            list(cdb.records(file[:length]))

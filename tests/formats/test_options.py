@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmailpy.formats import options
 from qmailpy.formats.options import OptionError, parse
 from tests.helpers import needs, run
 
@@ -116,3 +117,16 @@ def test_debians_tcpclient_complains_of_the_same(line: bytes) -> None:
     except OptionError as problem:
         complaint = b"tcpclient: %s\n" % problem.args[0]
     assert said == complaint + said[said.index(b"tcpclient: usage: ") :]
+
+
+class Settings:
+    verbosity = limit = 0
+    name = b""
+
+
+def test_an_option_is_an_attribute_a_number_or_a_word() -> None:
+    settings = Settings()
+    tables = ({b"v": ("verbosity", 2)}, {b"c": "limit"}, {b"l": "name"})
+    for letter, word, known in ((b"v", b"", True), (b"c", b"12x", True), (b"l", b"host", True), (b"u", b"1", False)):
+        assert options.apply(settings, letter, word, *tables) == known
+    assert (settings.verbosity, settings.limit, settings.name) == (2, 12, b"host")

@@ -67,6 +67,20 @@ def test_the_lines_of_qmail_smtpd(helo: bytes | None, info: bytes | None, line: 
     assert received.network_line(b"SMTP", b"relay1.uu.net", helo, info, b"192.48.96.5", local, 1004950987) == line
 
 
+@pytest.mark.parametrize(
+    ("version", "cipher", "shown"),
+    [
+        (b"TLSv1.3", b"TLS_AES_256_GCM_SHA384", b"ESMTPS (TLSv1.3 TLS_AES_256_GCM_SHA384 encrypted)"),
+        (b"TLSv1.2", b"ECDHE-RSA-AES128-GCM-SHA256", b"ESMTPS (TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 encrypted)"),
+        (b"TLSv1.2", b"", b"ESMTPS"),
+        (b"", b"x", b"ESMTPS"),
+        (b"a)\n", b"(b;_", b"ESMTPS (a?? ?b?_ encrypted)"),
+    ],
+)
+def test_encryption_is_a_comment_behind_the_protocol(version: bytes, cipher: bytes, shown: bytes) -> None:
+    assert received.encrypted(b"ESMTPS", version, cipher) == shown
+
+
 @given(parts=st.lists(st.binary(), min_size=5, max_size=5))
 def test_a_client_cannot_put_anything_but_safe_bytes_into_its_lines(parts: list[bytes]) -> None:
     host, helo, info, ip, local = parts

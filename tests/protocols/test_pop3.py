@@ -172,3 +172,71 @@ def test_the_count_is_kept_when_ten_thousand_messages_are_deleted_and_reset() ->
     assert reply(session, b"LAST") == b"+OK 10000\r\n"
     session.line(b"RSET")
     assert reply(session, b"STAT") == b"+OK 10000 70000\r\n"
+
+
+# STLS
+
+
+def said(session: pop3.Authorization, *lines: bytes) -> bytes:
+    return b"".join([session.line(bytearray(line)) for line in lines])
+
+
+def test_stls_is_unknown_where_it_is_not_offered() -> None:
+    session = pop3.Authorization()
+    assert said(session, b"STLS") == pop3.AUTHORIZATION_FIRST
+    assert not session.starting
+    assert b"STLS" not in said(session, b"CAPA")
+
+
+def test_stls_comes_before_tls_and_not_behind_it() -> None:
+    session = pop3.Authorization(stls=True)
+    assert said(session, b"CAPA").endswith(b"\r\nSTLS\r\n.\r\n")
+    assert said(session, b"STLS x") == pop3.SYNTAX
+    assert not session.starting
+    assert said(session, b"stls") == pop3.STARTING
+    assert session.starting
+    session.secured()
+    assert not session.starting
+    assert said(session, b"STLS") == pop3.NO_STLS
+    assert b"STLS" not in said(session, b"CAPA")
+
+
+def test_where_tls_cannot_begin_stls_is_gone() -> None:
+    session = pop3.Authorization(stls=True, refused=pop3.PASSWORDS)
+    said(session, b"STLS")
+    assert session.unable() == pop3.NO_STLS
+    assert not session.starting
+    assert said(session, b"STLS") == pop3.NO_STLS
+    assert said(session, b"USER max") == pop3.TLS_FIRST
+
+
+WORDS = [b"USER evil", b"PASS x", b"CAPA", b"AUTH", b"AUTH LOGIN", b"AUTH PLAIN", b"APOP x", b"NOOP", b"XTND", b"bWF4"]
+
+
+@given(before=st.lists(st.sampled_from(WORDS), max_size=6), after=st.lists(st.sampled_from(WORDS), max_size=6))
+def test_what_was_said_before_tls_makes_no_difference_behind_it(before: list[bytes], after: list[bytes]) -> None:
+    session, fresh = pop3.Authorization(stls=True), pop3.Authorization(stls=True)
+    said(session, *before)
+    if session.login is not None or not said(fresh, b"STLS"):
+        return
+    session.secured()
+    fresh.secured()
+    for line in after:
+        assert said(session, line) == said(fresh, line)
+        if fresh.login is not None:
+            assert session.login is not None
+            assert (session.login.name, session.login.password) == (fresh.login.name, fresh.login.password)
+            break
+    assert session.verdict(1) == fresh.verdict(1)
+
+
+@pytest.mark.parametrize(("refused", "apop"), [(pop3.PASSWORDS, False), (pop3.LOGINS, True)])
+def test_a_refused_verb_is_refused_whatever_stands_behind_it(refused: frozenset[bytes], apop: bool) -> None:
+    session = pop3.Authorization(stls=True, refused=refused)
+    for line in (b"USER", b"user x", b"PASS x", b"AUTH", b"AUTH PLAIN AG1heABzZWNyZXQ=", b"auth x"):
+        assert said(session, line) == pop3.TLS_FIRST
+    assert session.login is None
+    assert (said(session, b"APOP max 01") == pop3.TLS_FIRST) is apop
+    capabilities = said(session, b"CAPA")
+    assert b"\r\nUSER\r\n" not in capabilities
+    assert b"SASL" not in capabilities

@@ -249,3 +249,89 @@ def test_a_hundred_hops_are_a_loop() -> None:
         engine.feed(sent)
         assert len(engine.queued) == (hops == 99)
         assert engine.answered.endswith(b"250 ok TIME qp PID\r\n" if hops == 99 else smtp_server.LOOPING + b"\r\n")
+
+
+# STARTTLS
+
+
+def secured(found: Session) -> None:
+    assert isinstance(found.step(), smtp_server.Secure)
+    found.ready()
+    found.output.clear()
+    found.secured()
+
+
+def answer(found: Session, text: bytes) -> bytes:
+    """What a session says to text; each recipient is taken, and each login refused."""
+    found.output.clear()
+    found.feed(text)
+    while (event := found.step()) is not None:
+        if isinstance(event, Recipient):
+            found.accept(event.address)
+        else:
+            assert isinstance(event, Login)
+            found.reject()
+    return bytes(found.output)
+
+
+def test_starttls_is_unknown_where_it_is_not_offered() -> None:
+    found = session(b"STARTTLS\r\nEHLO x\r\n")
+    assert found.step() is None
+    assert bytes(found.output).startswith(b"502 unimplemented (#5.5.1)\r\n250-")
+    assert b"STARTTLS" not in found.output
+
+
+def test_starttls_is_offered_right_behind_the_name_and_not_under_tls() -> None:
+    found = session(b"EHLO x\r\nSTARTTLS\r\n", starttls=True)
+    assert isinstance(found.step(), smtp_server.Secure)
+    assert bytes(found.output).split(b"\r\n")[1] == b"250-STARTTLS"
+    found.ready()
+    assert found.output.endswith(b"220 2.0.0 ready for tls\r\n")
+    found.secured()
+    assert b"STARTTLS" not in answer(found, b"EHLO x\r\n")
+    assert answer(found, b"STARTTLS\r\n").startswith(b"502 ")
+
+
+@pytest.mark.parametrize("behind", [b"EHLO evil\r\n", b"MAIL FROM:<evil>\r\nRCPT TO:<evil>\r\nDATA\r\n", b"RCPT TO:<"])
+def test_what_stands_behind_starttls_is_gone(behind: bytes) -> None:
+    found = session(b"STARTTLS\r\n" + behind, starttls=True)
+    secured(found)
+    assert found.step() is None
+    assert found.output == b""
+    assert answer(found, b"RCPT TO:<b>\r\n") == b"503 MAIL first (#5.5.1)\r\n"
+
+
+def test_where_tls_cannot_begin_the_session_goes_on_in_clear() -> None:
+    found = session(b"STARTTLS\r\nSTARTTLS\r\n", starttls=True)
+    assert isinstance(found.step(), smtp_server.Secure)
+    found.unable_to_secure()
+    assert found.step() is None
+    assert bytes(found.output).split(b"\r\n")[:2] == [smtp_server.NO_TLS, smtp_server.UNIMPLEMENTED]
+
+
+CLEAR = [b"HELO evil\r\n", b"EHLO evil\r\n", b"MAIL FROM:<evil>\r\n", b"RCPT TO:<evil>\r\n", b"NOOP\n",
+         b"AUTH LOGIN\r\n", b"*\r\n", b"MAIL FROM:<evil> SMTPUTF8 AUTH=<>\r\n"]  # fmt: skip
+LATER = [b"HELO h\r\n", b"EHLO h\r\n", b"MAIL FROM:<a>\r\n", b"RCPT TO:<b>\r\n", b"AUTH LOGIN\r\n", b"*\r\n"]
+
+
+@given(before=st.lists(st.sampled_from(CLEAR), max_size=6), after=st.lists(st.sampled_from(LATER), max_size=6))
+def test_what_was_said_before_tls_makes_no_difference_behind_it(before: list[bytes], after: list[bytes]) -> None:
+    rules = {"starttls": True, "knows_auth": True, "mechanisms": (b"LOGIN",)}
+    found, fresh = session(b"", **rules), session(b"", **rules)
+    answer(found, b"".join(before))
+    if found._exchange is not None:
+        answer(found, b"*\r\n")
+    found.user = b"evil"
+    for each in (found, fresh):
+        each.feed(b"STARTTLS\r\n")
+        secured(each)
+    for line in after:
+        assert answer(found, line) == answer(fresh, line)
+    for name in ("helo", "user", "sender", "_strict"):
+        assert getattr(found, name) == getattr(fresh, name)
+
+
+def test_a_limit_goes_on_counting_under_tls() -> None:
+    found = session(b"FOO\r\nSTARTTLS\r\n", starttls=True, max_unknown=2)
+    secured(found)
+    assert answer(found, b"FOO\r\n").endswith(smtp_server.MANY_UNKNOWN + b"\r\n")

@@ -144,3 +144,59 @@ def test_an_error_of_the_chunks_passes_through_and_leaves_no_descriptor(names: t
     assert not isinstance(caught.value, safeio.Failed)
     assert os.listdir("/proc/self/fd") == before
     assert names[0].read_bytes() == b"old"
+
+
+# A new file
+
+
+def create(path: Path, temporary: Path, data: bytes = b"new", mode: int = 0o400) -> None:
+    safeio.create(os.fsencode(path), os.fsencode(temporary), data, mode)
+
+
+def test_a_new_file_has_its_mode_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    create(tmp_path / "file", tmp_path / "tmp", b"x" * 200000)
+    assert (tmp_path / "file").read_bytes() == b"x" * 200000
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o400
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_that_is_there_stays_what_it_is(kind: str, tmp_path: Path) -> None:
+    if kind == "file":
+        (tmp_path / "file").write_bytes(b"old")
+    else:
+        (tmp_path / "file").symlink_to("nowhere")
+    with pytest.raises(safeio.Failed) as caught:
+        create(tmp_path / "file", tmp_path / "tmp")
+    assert (caught.value.errno, caught.value.complaint) == (errno.EEXIST, b"unable to make %b/file" % bytes(tmp_path))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_no_temporary_of_anybody_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "tmp").write_bytes(b"somebody's")
+    with pytest.raises(safeio.Failed):
+        create(tmp_path / "file", tmp_path / "tmp")
+    assert (tmp_path / "tmp").read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_after_a_failure_there_is_neither_file_nor_temporary(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(safeio.Failed):
+        create(tmp_path / "file", tmp_path / "tmp")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "close", "link", "unlink"])
+def test_killed_at_any_call_a_new_file_is_whole_or_not_there(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, call, die)
+    killed(lambda: create(tmp_path / "file", tmp_path / "tmp"))
+    assert not (tmp_path / "file").exists() or (tmp_path / "file").read_bytes() == b"new"
+    assert (tmp_path / "file").exists() is (call == "unlink")

@@ -2,7 +2,7 @@
 
 import os
 
-from qmailpy.unix.fds import close_others, descriptors
+from qmailpy.unix.fds import close_others, descriptors, keep, share
 
 
 def test_the_open_descriptors_are_listed() -> None:
@@ -44,3 +44,15 @@ def test_closing_the_others_of_a_closed_descriptor_is_no_error() -> None:
         finally:
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_descriptor_that_is_kept_is_not_for_the_next_program() -> None:
+    reading, writing = os.pipe()
+    try:
+        share(reading)
+        assert os.get_inheritable(reading)
+        keep(reading)
+        assert not os.get_inheritable(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -150,3 +150,32 @@ def test_waiting_has_an_end(ends: Ends) -> None:
         timed.wait(ends.fd_in, select.POLLIN, SHORT)
     os.write(ends.far_out, b"x")
     timed.wait(ends.fd_in, select.POLLIN, LONG)
+
+
+@pytest.mark.parametrize(("before", "after"), [("socket", "pipe"), ("pipe", "socket"), ("socket", "socket")])
+def test_what_is_on_the_descriptors_may_become_something_else(before: str, after: str) -> None:
+    def ends(kind: str) -> tuple[int, int, int, int]:
+        """Reading and writing of the peer's, and of the other side."""
+        if kind == "socket":
+            ours, theirs = socket.socketpair()
+            reading, far = ours.detach(), theirs.detach()
+            return reading, os.dup(reading), far, os.dup(far)
+        (reading, far_writing), (far_reading, writing) = os.pipe(), os.pipe()
+        return reading, writing, far_reading, far_writing
+
+    old, new = ends(before), ends(after)
+    try:
+        with timed.Peer(1, old[0], old[1]) as peer:
+            peer.write(b"x" * 600)
+            for source, target in zip(new, old, strict=False):
+                os.dup2(source, target)
+            peer.renew()
+            os.write(new[3], b"line\nrest")
+            line = bytearray()
+            assert peer.read_line(line, 10)
+            assert (bytes(line), peer.read(10)) == (b"line", b"rest")
+            peer.write(b"answer")
+            assert os.read(new[2], 10) == b"answer"
+    finally:
+        for fd in (*old, *new):
+            os.close(fd)

@@ -1,0 +1,353 @@
+"""keeper - the one process of a server that has the keys of its certificates. It is forked at the start, before the
+server gives up its privileges; for each connection that is to be under TLS it forks a process that does that and
+nothing else (loops/tls).
+
+    server          accepts; never has a key
+      |  fork       at the start
+      +-- keeper    reads keys and certificates, looks whether they have changed
+      |     |  fork, once TLS is wanted
+      |     +-- tls       network <-> local socket
+      |  fork       for each connection
+      +-- program   local socket on 0 and 1
+
+The server's process of a connection sends three descriptors down a line that all share: the network, one side of a
+local socket, and one side of a control socket (UCSPI-TLS). Those wait in the keeper until a byte comes on the control
+socket; its end without a byte means that no TLS is wanted. The keeper ends when nobody can ask any more, and nothing
+waits.
+"""
+
+import _socket
+import fcntl
+import os
+import select
+import struct
+from _collections_abc import Callable
+
+from qmailpy import strerr
+from qmailpy.formats import ucspitls
+from qmailpy.loops.connect import Deadline
+from qmailpy.unix import fds, processes, timed
+
+FD = struct.Struct("i")
+THREE = struct.Struct("3i")
+TEXT = 1024  # bytes of a request beside its descriptors: who the client is
+READY = b"+"
+
+PROGRAMS_FROM = 20  # numbers of what a program is given: above those that chains give a meaning to
+PROGRAMS_FROM_IF_FEW = 10
+
+LATE_S = 10  # that an answer may take beyond the handshake
+
+SPARES, KEPT = 2, 10  # processes that wait for a connection, at least and at most
+BUSY_MS, ENDING_MS, FULL_MS = 10_000, 500, 50  # after which to look who has ended
+
+PRINTABLE = bytes(ch if 32 <= ch <= 126 else ord("?") for ch in range(256))
+
+
+class Failed(Exception):
+    """There is no TLS for this connection. error: why, if it is not the handshake, of which the keeper tells."""
+
+    def __init__(self, error: OSError | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Keeper:
+    """The server's side. pid: of the keeper's process."""
+
+    __slots__ = ("_line", "fd", "pid")
+
+    def __init__(self, line: "_socket.socket", pid: int) -> None:
+        self._line = line
+        self.fd = line.fileno()
+        self.pid = pid
+
+    def begin(self, network: int, client: bytes, timeout_s: int) -> tuple[int, dict[bytes, bytes]]:
+        """TLS on a connection, now: the local socket that stands for it, and the variables that describe it. network is
+        closed. client: its address, and, behind a blank, the name that its certificate has to be for, if any. Raises
+        Failed."""
+        try:
+            local, control = self._ask(network, client, ucspitls.TELL)
+        except OSError as e:
+            raise Failed(e)
+        try:
+            return local, answer(control, timeout_s)
+        except BaseException:
+            os.close(local)
+            raise
+        finally:
+            os.close(control)
+
+    def offer(self, network: int, client: bytes) -> ucspitls.Descriptors:
+        """What a program needs to begin TLS itself. Raises Failed."""
+        try:
+            local, control = self._ask(fcntl.fcntl(network, fcntl.F_DUPFD_CLOEXEC, 3), client, b"")
+            given = _given(local)
+            return ucspitls.Descriptors(_given(control), given, given)
+        except OSError as e:
+            raise Failed(e)
+
+    def _ask(self, network: int, client: bytes, command: bytes) -> tuple[int, int]:
+        """Our sides of local and control socket; command: what the keeper finds on the latter. network is closed."""
+        local, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            control, their_control = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+            with_it = THREE.pack(network, theirs.fileno(), their_control.fileno())
+            if command:
+                control.send(command)
+            self._line.sendmsg([client[:TEXT]], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, with_it)])
+        finally:
+            os.close(network)
+        for sock in (theirs, their_control):
+            sock.close()
+        return local.detach(), control.detach()
+
+
+def _given(fd: int) -> int:
+    """A descriptor for the next program, under a number that is in nobody's way."""
+    for lowest in (PROGRAMS_FROM, PROGRAMS_FROM_IF_FEW):
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError as e:
+            error = e
+            continue
+        os.close(fd)
+        fds.share(moved)
+        return moved
+    raise error
+
+
+def answer(control: int, timeout_s: int) -> dict[bytes, bytes]:
+    """What the process that does TLS says of it, on the control socket. Raises Failed, without an error if it does not
+    say anything."""
+    found = ucspitls.Answer()
+    try:
+        deadline = Deadline(timeout_s + LATE_S)
+        while found.variables is None:
+            timed.wait(control, select.POLLIN, deadline.left())
+            block = os.read(control, 65536)
+            if not block:
+                raise Failed
+            found.feed(block)
+    except ConnectionResetError:
+        raise Failed
+    except OSError as e:
+        raise Failed(e)
+    except ucspitls.Malformed:
+        raise Failed
+    return found.variables
+
+
+def start(spawn: Callable[[Callable[[], int]], int], keep: "Callable[[_socket.socket], int]") -> Keeper:
+    """Fork the keeper: keep(line) loads what it needs and then holds the line (below), or says why not and returns an
+    exit code. Raises Failed: without an error if it has said so."""
+    try:
+        line, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+
+        def child() -> int:
+            line.close()
+            return keep(theirs)
+
+        pid = spawn(child)
+        theirs.close()
+        if line.recv(1) != READY:
+            raise Failed
+    except OSError as e:
+        raise Failed(e)
+    return Keeper(line, pid)
+
+
+# The keeper's own side
+
+
+class Waiting:
+    """A connection that may come under TLS."""
+
+    __slots__ = ("client", "control", "local", "network")
+
+    def __init__(self, network: int, local: int, control: int, client: bytes) -> None:
+        self.network = network
+        self.local = local
+        self.control = control
+        self.client = client
+
+    def close(self) -> None:
+        for fd in (self.network, self.local, self.control):
+            os.close(fd)
+
+
+class Hold:
+    """The keeper at work.
+
+    line: where requests come from; limit: how many processes may do TLS at a time; spawn(child) forks; refresh() sees
+    to the certificates, and says whether processes that have been forked before are out of date; serve(reports, line)
+    is such a process (loops/tls): it waits for one connection, and serves that; complain(text) writes to the log.
+
+    SPARES processes are forked ahead of time. again: one that says so on its line can have another connection; KEPT
+    of them may wait. Who has ended is looked for whenever something else is to be done, and now and then: a signal for
+    each would cost more than it tells."""
+
+    def __init__(
+        self,
+        line: "_socket.socket",
+        limit: int,
+        spawn: Callable[[Callable[[], int]], int],
+        refresh: Callable[[], bool],
+        serve: Callable[[int, int], int],
+        complain: Callable[[bytes], None],
+        again: bool = False,
+    ) -> None:
+        """Raises OSError."""
+        self._again = again
+        self._line = line
+        self._limit = limit
+        self._spawn = spawn
+        self._refresh = refresh
+        self._serve = serve
+        self._complain = complain
+        self._waiting: dict[int, Waiting] = {}  # by the number of the control socket
+        self._spares: dict[int, _socket.socket] = {}  # pid -> the line to it
+        self._lost = False  # a spare has ended by itself: no new one before it is needed
+        self._working: dict[int, tuple[int, _socket.socket]] = {}  # line's number -> pid of one that may serve again
+        self._busy = 0  # processes that have a connection
+        self._asked = True  # whether anybody can ask still
+        self._reports, self._reporting = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+        # At the limit nobody begins TLS, and of those who wait only the end is looked for.
+        self._free, self._full = select.poll(), select.poll()
+        for poller in self._free, self._full:
+            poller.register(self._reports, select.POLLIN)
+            poller.register(line, select.POLLIN)
+
+    def run(self) -> int:
+        """Until nobody asks and nobody waits."""
+        self._line.send(READY)
+        line, reports = self._line.fileno(), self._reports.fileno()
+        while self._asked or self._waiting or self._busy:
+            full = self._busy >= self._limit
+            short = len(self._spares) < SPARES and not self._lost
+            patience_ms = (FULL_MS if full else BUSY_MS if self._asked else ENDING_MS) if self._busy else None
+            events = (self._full if full else self._free).poll(0 if short else patience_ms)
+            if short and not events:  # who asks comes first
+                self._fork_spare()
+            for fd, event in events:
+                if fd == line:
+                    self._receive()
+                elif fd == reports:
+                    self._complain(self._reports.recv(4096).translate(PRINTABLE))
+                elif fd in self._waiting:
+                    self._hear(self._waiting[fd], event)
+                elif fd in self._working:
+                    self._take_back(fd)
+            if self._busy:
+                self._reap()
+        return 0
+
+    def _receive(self) -> None:
+        """A request, with its descriptors; without them this process has no room for more."""
+        client, passed, _, _ = self._line.recvmsg(TEXT, _socket.CMSG_SPACE(THREE.size), _socket.MSG_CMSG_CLOEXEC)
+        descriptors = [fd for _, _, data in passed for (fd,) in FD.iter_unpack(data[: len(data) // FD.size * FD.size])]
+        if not client:
+            self._asked = False
+            for poller in self._free, self._full:
+                poller.unregister(self._line)
+            return
+        if len(descriptors) != 3:
+            for fd in descriptors:
+                os.close(fd)
+            self._complain(b"process cannot open more files")
+            return
+        network, local, control = descriptors
+        waiting = Waiting(network, local, control, client)
+        self._waiting[control] = waiting
+        self._free.register(control, select.POLLIN)
+        self._full.register(control, 0)
+        self._hear(waiting, 0)
+
+    def _hear(self, waiting: Waiting, event: int) -> None:
+        """What has come on a control socket, if something has."""
+        if self._busy >= self._limit and not event & select.POLLHUP:
+            return
+        control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, waiting.control)
+        try:
+            command = control.recv(1, _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            command = b""
+        finally:
+            control.detach()
+        for poller in self._free, self._full:
+            poller.unregister(waiting.control)
+        del self._waiting[waiting.control]
+        if command in (ucspitls.START, ucspitls.TELL):
+            self._begin(waiting, command)
+        waiting.close()
+
+    def _begin(self, waiting: Waiting, command: bytes) -> None:
+        if self._refresh():
+            for line in self._spares.values():
+                line.close()
+            self._busy += len(self._spares)  # until they have been reaped
+            self._spares = {}
+            for fd in list(self._working):
+                self._stop_waiting_for(fd).close()
+        three = THREE.pack(waiting.network, waiting.local, waiting.control)
+        while self._spares or self._fork_spare():
+            pid, line = self._spares.popitem()
+            self._busy += 1
+            try:
+                line.sendmsg([command + waiting.client], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, three)])
+            except OSError:  # it has been killed
+                line.close()
+                continue
+            if self._again:
+                self._working[line.fileno()] = pid, line
+                for poller in self._free, self._full:
+                    poller.register(line, select.POLLIN)
+            else:
+                line.close()
+            return
+
+    def _stop_waiting_for(self, fd: int) -> "_socket.socket":
+        for poller in self._free, self._full:
+            poller.unregister(fd)
+        return self._working.pop(fd)[1]
+
+    def _take_back(self, fd: int) -> None:
+        """A process is done with its connection, or has ended."""
+        pid = self._working[fd][0]
+        line = self._stop_waiting_for(fd)
+        try:
+            done = line.recv(1, _socket.MSG_DONTWAIT)
+        except OSError:
+            done = b""
+        if done and len(self._spares) < KEPT:
+            self._spares[pid] = line
+            self._busy -= 1
+        else:
+            line.close()
+
+    def _fork_spare(self) -> bool:
+        self._lost = True
+        try:
+            ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+            try:
+                pid = self._spawn(lambda: self._serve(self._reporting.fileno(), theirs.fileno()))
+            finally:
+                theirs.close()
+        except OSError as e:
+            self._complain(b"unable to fork: " + strerr.reason(e))
+            return False
+        self._spares[pid] = ours
+        self._lost = False
+        return True
+
+    def _reap(self) -> None:
+        for pid, status in processes.ended():
+            if pid in self._spares:
+                self._spares.pop(pid).close()
+                self._lost = True
+            else:
+                self._busy -= 1
+            if os.WIFSIGNALED(status):
+                self._complain(b"TLS process killed by signal %d" % os.WTERMSIG(status))
