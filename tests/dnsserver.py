@@ -16,20 +16,28 @@ Records = dict[tuple[str, str], list[str]]  # (name, type) -> data; a name witho
 Twist = Callable[[bytes], list[bytes]]  # right answer -> the packets to send in place of it
 
 
-def answer(query: dns.message.Message, records: Records) -> dns.message.Message:
-    """What a cache would say: follows CNAME, NXDOMAIN for a name it has nothing of."""
+Judge = Callable[[str], bool]  # name -> whether its answer is authentic
+
+
+def answer(query: dns.message.Message, records: Records, judge: Judge | None = None) -> dns.message.Message:
+    """What a cache would say: follows CNAME, NXDOMAIN for a name it has nothing of; AD to who asks for it, if judge
+    says so of all the names on the way."""
     reply = dns.message.make_response(query, recursion_available=True)
     question = query.question[0]
     kind = dns.rdatatype.to_text(question.rdtype)
     name = question.name.to_text(omit_final_dot=True).lower()
     if not any(known == name for known, _ in records):
         reply.set_rcode(dns.rcode.NXDOMAIN)
+    authentic = judge is not None and bool(query.flags & dns.flags.AD) and judge(name)
     while (name, "CNAME") in records and kind != "CNAME":
         target = records[name, "CNAME"][0]
         reply.answer.append(dns.rrset.from_text(name + ".", 60, "IN", "CNAME", target + "."))
         name = target
+        authentic = authentic and judge is not None and judge(name)
     if (name, kind) in records:
         reply.answer.append(dns.rrset.from_text(name + ".", 60, "IN", kind, *records[name, kind]))
+    if authentic:
+        reply.flags |= dns.flags.AD
     return reply
 
 
@@ -51,14 +59,16 @@ def _bound(family: int, ip: str, port: int) -> tuple[socket.socket, socket.socke
 
 
 class Server:
-    """Serves UDP and TCP on ip. twist, if given, says what is sent over UDP in place of the right answer."""
+    """Serves UDP and TCP on ip. twist, if given, says what is sent over UDP in place of the right answer; judge, which
+    answers are authentic."""
 
-    def __init__(self, ip: str, port: int, records: Records, twist: Twist | None) -> None:
+    def __init__(self, ip: str, port: int, records: Records, twist: Twist | None, judge: Judge | None = None) -> None:
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         self.ip = ip
         self.asked: list[tuple[str, str, str]] = []  # transport, name, type
         self._records = records
         self._twist = twist
+        self._judge = judge
         self._udp, self._tcp = _bound(family, ip, port)
         self.port: int = self._udp.getsockname()[1]
         self._tcp.listen()
@@ -85,7 +95,7 @@ class Server:
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True)
         self.asked.append((transport, name, dns.rdatatype.to_text(question.rdtype)))
-        return answer(query, self._records)
+        return answer(query, self._records, self._judge)
 
     def _serve_udp(self) -> None:
         while True:
@@ -117,8 +127,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(records: Records, ip: str = "127.0.0.1", port: int = 0, twist: Twist | None = None) -> Iterator[Server]:
-    server = Server(ip, port, records, twist)
+def running(
+    records: Records,
+    ip: str = "127.0.0.1",
+    port: int = 0,
+    twist: Twist | None = None,
+    judge: Judge | None = None,
+) -> Iterator[Server]:
+    server = Server(ip, port, records, twist, judge)
     try:
         yield server
     finally:

@@ -1,7 +1,8 @@
-"""SMTP servers for tests of a client: what each says is a script, what each hears is kept."""
+"""SMTP servers for tests of a client: what each says is a script, what each hears is kept; with TLS if they are to."""
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
@@ -22,13 +23,28 @@ FAIR: dict[str, Say] = {
 OLD: dict[str, Say] = {**FAIR, "EHLO": b"502 unimplemented (#5.5.1)\r\n"}
 
 
+def offering(context: ssl.SSLContext, **changes: Say) -> dict[str, Say]:
+    """FAIR with STARTTLS, and what else is to be changed."""
+
+    def begin(session: "Session") -> bytes:
+        session.connection.sendall(b"220 2.0.0 go ahead\r\n")
+        session.secure(context)
+        return b""
+
+    ehlo = b"250-sink.example\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 SIZE 0\r\n"
+    return {**FAIR, "EHLO": ehlo, "STARTTLS": begin, **changes}
+
+
 class Session:
-    """One client. lines: its commands; message: between DATA and the dot, as on the wire; ended: the dot has come."""
+    """One client. tls: the connection, once it is secure; client: the client's
+    certificate; lines: its commands; message: between DATA and the dot, as on the wire; ended: the dot has come."""
 
     def __init__(self, connection: socket.socket, script: Mapping[str, Say]) -> None:
         self.lines: list[bytes] = []
         self._taken = bytearray()
         self.ended = False
+        self.tls: ssl.SSLSocket | None = None
+        self.client: dict[str, object] = {}
         self.connection = connection
         self._script = script
         self._input = connection.makefile("rb")
@@ -37,17 +53,34 @@ class Session:
     def message(self) -> bytes:
         return bytes(self._taken)
 
-    def serve(self) -> None:
-        with contextlib.suppress(OSError), self.connection, self._input:
-            if not self._answer("greeting"):
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Go on by TLS."""
+        self.connection = self.tls = context.wrap_socket(self.connection, server_side=True)
+        self.client = dict(self.tls.getpeercert() or {})
+        self._input = self.connection.makefile("rb")
+
+    def serve(self, context: ssl.SSLContext | None = None) -> None:
+        """context: for TLS from the first byte."""
+        try:
+            with contextlib.suppress(OSError):
+                if context is not None:
+                    self.secure(context)
+                self._serve()
+        finally:
+            self._input.close()
+            self.connection.close()
+
+    def _serve(self) -> None:
+        if not self._answer("greeting"):
+            return
+        while line := self._input.readline():
+            self.lines.append(line)
+            verb = line.split()[0].decode("latin-1").upper() if line.strip() else ""
+            verb = verb if verb == "STARTTLS" else line[:4].decode("latin-1").strip().upper()
+            if not self._answer(verb if verb in self._script else "other"):
                 return
-            while line := self._input.readline():
-                self.lines.append(line)
-                verb = line[:4].decode("latin-1").strip().upper()
-                if not self._answer(verb if verb in self._script else "other"):
-                    return
-                if verb == "DATA" and not self._take():
-                    return
+            if verb == "DATA" and not self._take():
+                return
 
     def _answer(self, what: str) -> bool:
         say = self._script.get(what, b"502 unimplemented (#5.5.1)\r\n")
@@ -72,7 +105,10 @@ class Session:
 class Sink:
     """A server for one client after the other."""
 
-    def __init__(self, script: Mapping[str, Say], ip: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, script: Mapping[str, Say], ip: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._context = context
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         self._socket = socket.create_server((ip, port), family=family)
         self._script = script
@@ -91,7 +127,7 @@ class Sink:
                 connection.settimeout(TIMEOUT)
                 session = Session(connection, self._script)
                 self.sessions.append(session)
-                session.serve()
+                session.serve(self._context)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -100,8 +136,11 @@ class Sink:
 
 
 @contextlib.contextmanager
-def sink(script: Mapping[str, Say] = FAIR, ip: str = "127.0.0.1", port: int = 0) -> Iterator[Sink]:
-    server = Sink(script, ip, port)
+def sink(
+    script: Mapping[str, Say] = FAIR, ip: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
+) -> Iterator[Sink]:
+    """context: for TLS from the first byte."""
+    server = Sink(script, ip, port, context)
     try:
         yield server
     finally:

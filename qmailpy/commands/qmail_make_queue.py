@@ -19,6 +19,9 @@ DESCRIPTION
     not exist, the owner of the home, or its group, takes its place. As another user it makes a queue for that user
     alone.
 
+    Beside the queue it makes the directory mta-sts, if it may, where qmail-remote(8) keeps the policies of domains;
+    without it there are none.
+
     The queue of the original lacks one directory: last, where qmail-send keeps for qmail-queuectl why recipients have
     been put off. In such a queue it is made, and the original takes no notice of it.
 
@@ -47,8 +50,10 @@ BUGS
     remove directories from a queue.
 
 SEE ALSO
-    qmail-queue(8), qmail-qread(8), qmail-qstat(8), qmail-queuectl(8)
+    qmail-queue(8), qmail-qread(8), qmail-qstat(8), qmail-queuectl(8), qmail-remote(8)
 """
+
+import os
 
 from qmailpy import strerr
 from qmailpy.chain import Env
@@ -117,6 +122,8 @@ def main(argv: list[bytes], env: Env) -> int:
         layout = _wanted(place, split, b"b" in letters)
         mason = queuetree.Mason(queuetree.Owners(place), b"n" in letters, report.tell, report.refuse)
         mason.work(place, queuetree.tree(layout.split, layout.split_todo))
+        if os.access(place, os.W_OK) or os.path.lexists(place + b"/mta-sts"):  # the home may be another's
+            mason.work(place, queuetree.policies(), b"mta-sts")
     except _Contradiction as e:
         return strerr.fail(strerr.NEVER, PROGRAM, b"the queue has ", e.args[0])
     except Failed as e:

@@ -13,7 +13,8 @@ DESCRIPTION
     of qmail, in order of their names, those that this toolkit adds to them, and at last the files in control/ that
     no program knows: a misspelt name is found here. `(Default.)` stands where there is no file.
 
-    A control file that cannot be read is named, and keeps the programs that use it from working.
+    A control file that cannot be read is named, and keeps the programs that use it from working. Of files with keys
+    it is only said whether they are there.
 
 OPTIONS
     -j    print one JSON object instead
@@ -24,7 +25,7 @@ JSON
     an object with
 
     name        of the file
-    kind        line, option (a line without a default), number, list, file, or unknown
+    kind        line, option (a line without a default), number, list, file (not shown), or unknown
     default     whether there is no file
     readable    false if the file is there and cannot be read
     value       what holds, for a line, option or number; null if nothing does
@@ -83,7 +84,8 @@ UNKNOWN_FILE = b"I have no idea what this file does."
 LINE, OPTION, NUMBER, LIST, FILE, UNKNOWN = "line", "option", "number", "list", "file", "unknown"
 
 # A row of a table: name, kind, default, and what is said before and behind a value. The default of a line or number is
-# a value, None for that of me; that of a list, or of an option, which is a line that need not be there, a sentence.
+# a value, None for that of me; that of the others a sentence. An option is a line that need not be there; what is in a
+# file is not shown.
 Row = tuple[bytes, str, bytes | None, bytes, bytes]
 
 QMAIL: tuple[Row, ...] = (
@@ -146,9 +148,27 @@ ADDED: tuple[Row, ...] = (
     (b"bounceformat", OPTION, b"Bounces are plain text.", b"Format of bounces: ", b"."),
     (b"bouncemaxbytes", NUMBER, b"0", b"Limit on what a bounce has of its message is ", b" bytes; 0 is no limit."),
     (b"brtlimit", NUMBER, b"0", b"SMTP limit of refused recipients in a session is ", b"; 0 is no limit."),
-    (b"clearauthhosts", LIST, b"Passwords go in clear to the loopback only.", b"", b" may get a password in clear."),
+    (
+        b"clearauthhosts",
+        LIST,
+        b"No SMTP relay is sent a password in clear.",
+        b"SMTP relay that may be sent a password in clear: ",
+        b".",
+    ),
+    (b"clientcert.pem", FILE, b"No certificate of our own for SMTP servers.", b"There is a certificate.", b""),
+    (
+        b"dnssecservers",
+        LIST,
+        b"Name servers on loopback addresses are believed about DNSSEC.",
+        b"Name server that is believed about DNSSEC: ",
+        b".",
+    ),
     (b"maxrcpt", NUMBER, b"0", b"SMTP limit of recipients of a message is ", b"; 0 is no limit."),
     (b"rcptcheck", OPTION, b"No program is asked about SMTP recipients.", b"Asked about SMTP recipients: ", b"."),
+    (b"servercert.pem", FILE, b"Services offer no TLS.", b"There is a certificate.", b""),
+    (b"tlsclientciphers", OPTION, b"SMTP client ciphers for TLS 1.2 are OpenSSL's.", b"SMTP client ciphers: ", b"."),
+    (b"tlsdestinations", LIST, b"No SMTP destination has to have TLS.", b"SMTP destination and its TLS: ", b"."),
+    (b"tlsserverciphers", OPTION, b"Server ciphers for TLS 1.2 are OpenSSL's.", b"Server ciphers: ", b"."),
 )
 
 
@@ -233,8 +253,11 @@ class Files:
         name, kind, default, before, behind = row
         entry = Entry(name, kind)
         try:
-            if kind == FILE:
+            if name == b"morercpthosts.cdb":
                 self._compiled(entry)
+            elif kind == FILE:
+                entry.default = name not in self.names
+                entry.sentences = [default or b"" if entry.default else before]
             elif kind == LIST:
                 self._list(entry, default or b"", before, behind)
             else:

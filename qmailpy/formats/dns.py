@@ -13,6 +13,7 @@ PTR = 12
 MX = 15
 TXT = 16
 AAAA = 28
+TLSA = 52
 IN = 1
 
 HEADER = 12  # bytes
@@ -25,6 +26,7 @@ AUTHORITATIVE = 0x0400
 TRUNCATED = 0x0200
 RECURSION_DESIRED = 0x0100
 RECURSION_AVAILABLE = 0x0080
+AUTHENTIC = 0x0020  # RFC 4035 section 3.2.3; in a query it asks for that, RFC 6840 section 5.7
 RCODE = 0x000F
 NO_ERROR = 0
 NO_SUCH_NAME = 3
@@ -96,6 +98,14 @@ def a_labels(name: bytes) -> bytes:
         return name
 
 
+def canonical(name: bytes) -> bytes:
+    """The one dotted form of a name, however it is written; one that DNS cannot have is as it is."""
+    try:
+        return to_dots(from_dots(a_labels(name)))
+    except Malformed:
+        return name
+
+
 def scan4(text: bytes) -> tuple[bytes, int]:
     """(address, length): the IPv4 address at the front of text, as ip4_scan reads it: octets modulo 256, anything
     may follow. None there gives (b"", 0)."""
@@ -138,9 +148,9 @@ def reverse_name(ip: bytes) -> bytes:
     return from_dots(reversed_labels(ip) + (b".in-addr.arpa" if len(ip) == 4 else b".ip6.arpa"))
 
 
-def query(number: int, name: bytes, kind: int) -> bytes:
+def query(number: int, name: bytes, kind: int, flags: int = 0) -> bytes:
     """A packet that asks a cache for the records of that kind at name (wire form)."""
-    return _pack(number, RECURSION_DESIRED, 1, 0, 0, 0) + name + _pack(kind, IN)
+    return _pack(number, RECURSION_DESIRED | flags, 1, 0, 0, 0) + name + _pack(kind, IN)
 
 
 def _pack(*numbers: int) -> bytes:
@@ -203,6 +213,16 @@ def answers_to(packet: bytes, number: int, name: bytes, kind: int) -> bool:
 def truncated(packet: bytes) -> bool:
     """Whether the server says that the answer did not fit."""
     return bool(_number(packet, 2) & TRUNCATED)
+
+
+def authentic(packet: bytes) -> bool:
+    """Whether the server says that it has validated all of the answer, by DNSSEC."""
+    return bool(_number(packet, 2) & AUTHENTIC)
+
+
+def without_proof(packet: bytes) -> bytes:
+    """The same answer, not authentic."""
+    return packet[:2] + _pack(_number(packet, 2) & ~AUTHENTIC) + packet[4:]
 
 
 def rcode(packet: bytes) -> int:
@@ -292,11 +312,18 @@ def first_name(packet: bytes) -> bytes | None:
     return None
 
 
-def text(packet: bytes) -> bytes:
-    """The strings of all TXT records joined; a byte that is not printable ASCII is `?`. Raises Malformed."""
-    joined = b""
+def texts(packet: bytes) -> list[bytes]:
+    """The strings of each TXT record joined. Raises Malformed."""
+    found = []
     for _, data in records(packet, TXT):
+        joined = b""
         while data:
             joined += data[1 : 1 + data[0]]
             data = data[1 + data[0] :]
-    return bytes(byte if 32 <= byte <= 126 else ord("?") for byte in joined)
+        found.append(joined)
+    return found
+
+
+def text(packet: bytes) -> bytes:
+    """The strings of all TXT records joined; a byte that is not printable ASCII is `?`. Raises Malformed."""
+    return bytes(byte if 32 <= byte <= 126 else ord("?") for byte in b"".join(texts(packet)))

@@ -29,9 +29,10 @@ Server = tuple[bytes, bytes]  # address, 4 or 16 bytes long; the interface of a 
 
 
 class Resolver:
-    """How to resolve names. What could not be read is the error, for those who come to need it."""
+    """How to resolve names. What could not be read is the error, for those who come to need it. believed: addresses of
+    servers; only if one of these says that an answer is authentic, it is."""
 
-    __slots__ = ("port", "rules", "servers", "waits_s")
+    __slots__ = ("believed", "port", "rules", "servers", "waits_s")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Resolver:
         self.rules = rules
         self.port = port
         self.waits_s = waits_s
+        self.believed: frozenset[bytes] = frozenset()
 
 
 def joined_servers(text: bytes) -> list[Server]:

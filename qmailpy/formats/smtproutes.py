@@ -4,6 +4,10 @@
     dom:relay:26                 by its port 26
     dom:[2001:db8::1]:26         an address; that of IPv4 may do without brackets
     dom:relay|user|password      with AUTH; also behind a port
+    dom:smtps://relay            TLS from the first byte, by its port 465; also with a port, and with AUTH
+    dom:relay:465                the same: nothing else listens there
+    dom:smtp://relay:465         not so
+    [2001:db8::7]:relay          for mail to that address
     dom:                         by DNS, whatever a later key would say
 
 The file is searched, not read line by line: it may be long, and each delivery needs one line of it."""
@@ -11,16 +15,22 @@ The file is searched, not read line by line: it may be long, and each delivery n
 from qmailpy.formats import numbers
 
 PORT = 25
+TLS_PORT = 465  # RFC 8314
+SCHEMES = (b"smtp://", b"smtps://")
 BLANKS = b"\n \t"
 
 
 class Route:
-    """A relay and its port; user and password are both empty where there is nothing to log in with."""
+    """A relay and its port; user and password are both empty where there is nothing to log in with; tls: from the first
+    byte."""
 
-    __slots__ = ("password", "port", "relay", "user")
+    __slots__ = ("password", "port", "relay", "tls", "user")
 
-    def __init__(self, relay: bytes, port: int = PORT, user: bytes = b"", password: bytes = b"") -> None:
+    def __init__(
+        self, relay: bytes, port: int = PORT, user: bytes = b"", password: bytes = b"", tls: bool = False
+    ) -> None:
         self.relay = relay
+        self.tls = tls
         self.port = port
         self.user = user
         self.password = password
@@ -51,7 +61,8 @@ def find(text: bytes, keys: list[bytes]) -> bytes | None:
     Of two lines with one key the last counts. Lines that begin with # are comments."""
     folded = b"\n" + text.lower()
     for key in keys:
-        if b":" in key or b"\n" in key or key.startswith(b"#"):
+        literal = key.startswith(b"[") and key.endswith(b"]")  # of IPv6
+        if (b":" in key and not literal) or b"\n" in key or key.startswith(b"#"):
             continue
         at = folded.rfind(b"\n" + key.lower() + b":")
         if at >= 0:  # here is also where the line begins in text, which has no newline in front
@@ -64,6 +75,8 @@ def parse(value: bytes) -> Route | None:
     (scan_ulong)."""
     place, _, login = value.partition(b"|")
     user, _, password = login.partition(b"|")
+    scheme = next((scheme for scheme in SCHEMES if place.lower().startswith(scheme)), b"")
+    place = place[len(scheme) :]
     if place.startswith(b"[") and b"]" in place:
         relay, _, rest = place.partition(b"]")
         relay += b"]"
@@ -73,7 +86,9 @@ def parse(value: bytes) -> Route | None:
     if not relay:
         return None
     number, digits = numbers.scan(port)
-    route = Route(relay, number % 65536 if digits else PORT)
+    tls = scheme == b"smtps://"
+    route = Route(relay, number % 65536 if digits else TLS_PORT if tls else PORT)
+    route.tls = tls or (not scheme and route.port == TLS_PORT)
     if user and password:
         route.user, route.password = user, password
     return route

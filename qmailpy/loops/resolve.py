@@ -22,20 +22,26 @@ class Unresolved(OSError):
     """A temporary failure; errno says which."""
 
 
+class Host:
+    """What DNS says of a host: addresses, in random order; name: what its aliases lead to, itself if it has none, in
+    wire form; authentic: a believed server has validated that."""
+
+    __slots__ = ("addresses", "authentic", "name")
+
+    def __init__(self, addresses: list[bytes], name: bytes, authentic: bool) -> None:
+        self.addresses = addresses
+        self.name = name
+        self.authentic = authentic
+
+
 def addresses4(resolver: Resolver, name: bytes) -> list[bytes]:
     """The IPv4 addresses of a name, in random order. One that spells out an address is that address."""
-    literal = dns.literal4(name)
-    if literal is not None:
-        return literal
-    return [] if literal6(name) else _look_up(resolver, name, dns.A)
+    return host4(resolver, name).addresses
 
 
 def addresses6(resolver: Resolver, name: bytes) -> list[bytes]:
     """The IPv6 addresses of a name, in random order. One that spells out an address is that address."""
-    literal = literal6(name)
-    if literal is not None:
-        return [literal]
-    return [] if dns.literal4(name) is not None else _look_up(resolver, name, dns.AAAA)
+    return host6(resolver, name).addresses
 
 
 def qualified4(resolver: Resolver, name: bytes) -> list[bytes]:
@@ -64,10 +70,59 @@ def texts(resolver: Resolver, name: bytes) -> bytes:
         raise Unresolved(errno.EPROTO, "")
 
 
+def each_text(resolver: Resolver, name: bytes) -> list[bytes]:
+    """The TXT records of a name, bytes as they are."""
+    try:
+        return dns.texts(_follow(resolver, dns.from_dots(name), dns.TXT))
+    except dns.Malformed:
+        raise Unresolved(errno.EPROTO, "")
+
+
 def exchanges(resolver: Resolver, name: bytes) -> list[tuple[int, bytes]]:
     """(preference, host) of each MX record of a name, in no order; the host of a null MX (RFC 7505) is `.`."""
+    return exchanges_and_proof(resolver, name)[0]
+
+
+def exchanges_and_proof(resolver: Resolver, name: bytes) -> tuple[list[tuple[int, bytes]], bool]:
+    """The same, and whether that, or that there are none, is authentic."""
     try:
-        return dns.exchanges(_follow(resolver, dns.from_dots(name), dns.MX))
+        packet = _follow(resolver, dns.from_dots(name), dns.MX)
+        return dns.exchanges(packet), dns.authentic(packet)
+    except dns.Malformed:
+        raise Unresolved(errno.EPROTO, "")
+
+
+def host4(resolver: Resolver, name: bytes) -> Host:
+    """The IPv4 addresses of a name, and what else is known of them."""
+    literal = dns.literal4(name)
+    if literal is not None:
+        return Host(literal, b"", False)
+    return Host([], b"", False) if literal6(name) else _look_up(resolver, name, dns.A)
+
+
+def host6(resolver: Resolver, name: bytes) -> Host:
+    """The IPv6 addresses of a name, and what else is known of them."""
+    literal = literal6(name)
+    if literal is not None:
+        return Host([literal], b"", False)
+    return Host([], b"", False) if dns.literal4(name) is not None else _look_up(resolver, name, dns.AAAA)
+
+
+def _look_up(resolver: Resolver, name: bytes, kind: int) -> Host:
+    try:
+        packet = _follow(resolver, dns.from_dots(name), kind)
+        found = sorted(dns.addresses(packet, kind), key=lambda ip: os.urandom(8))
+        return Host(found, dns.target(packet), dns.authentic(packet))
+    except dns.Malformed:
+        raise Unresolved(errno.EPROTO, "")
+
+
+def proven(resolver: Resolver, name: bytes, kind: int) -> list[bytes]:
+    """The data of the records of that kind at a name (wire form), as far as that is authentic: those that are not are
+    none. Raises Unresolved where it is not known now whether there are some."""
+    try:
+        packet = _follow(resolver, name, kind)
+        return [data for _, data in dns.records(packet, kind)] if dns.authentic(packet) else []
     except dns.Malformed:
         raise Unresolved(errno.EPROTO, "")
 
@@ -89,19 +144,15 @@ def _qualified(resolver: Resolver, name: bytes, look_up: Callable[[Resolver, byt
     return []
 
 
-def _look_up(resolver: Resolver, name: bytes, kind: int) -> list[bytes]:
-    try:
-        found = dns.addresses(_follow(resolver, dns.from_dots(name), kind), kind)
-    except dns.Malformed:
-        raise Unresolved(errno.EPROTO, "")
-    return sorted(found, key=lambda ip: os.urandom(8))
-
-
 def _follow(resolver: Resolver, name: bytes, kind: int) -> bytes:
     """The packet of ask, for the name's alias where one says nothing but where its CNAME leads: not every server goes
-    there itself. Raises Unresolved, and Malformed."""
+    there itself. It is authentic only if the way there is. Raises Unresolved, and Malformed."""
+    proof = True
     for _ in range(MOST_ALIASES):
         packet = ask(resolver, name, kind)
+        proof = proof and dns.authentic(packet)
+        if not proof:
+            packet = dns.without_proof(packet)
         target = dns.target(packet)
         if dns.same_name(target, name) or dns.rcode(packet) == dns.NO_SUCH_NAME or dns.records(packet, kind):
             return packet
@@ -110,30 +161,33 @@ def _follow(resolver: Resolver, name: bytes, kind: int) -> bytes:
 
 
 def ask(resolver: Resolver, name: bytes, kind: int) -> bytes:
-    """The packet that answers for the records of that kind at name (wire form). Raises Unresolved."""
+    """The packet that answers for the records of that kind at name (wire form); authentic only if a believed server
+    says so. Raises Unresolved."""
     servers = resolver.servers
     if isinstance(servers, OSError):
         raise Unresolved(servers.errno, "")
     question = Question(name, kind, len(servers), resolver.waits_s)
     while (attempt := question.next()) is not None:
         try:
-            _attempt(question, attempt, servers[attempt.server], resolver.port)
+            _attempt(question, attempt, servers[attempt.server], resolver)
         except TimeoutError:
             question.fail(errno.ETIMEDOUT)
         except OSError as e:
             question.fail(e.errno or errno.EIO)
     if question.answer is None:
         raise Unresolved(question.error, "")
-    return question.answer
+    believed = servers[question.attempt.server][0] in resolver.believed
+    return question.answer if believed else dns.without_proof(question.answer)
 
 
-def _attempt(question: Question, attempt: Attempt, server: Server, port: int) -> None:
+def _attempt(question: Question, attempt: Attempt, server: Server, resolver: Resolver) -> None:
     """Ask one server, until the question knows that this attempt is over."""
     sock = _socket.socket(connect.family(server[0]), _socket.SOCK_STREAM if attempt.tcp else _socket.SOCK_DGRAM)
     try:
         sock.settimeout(attempt.wait_s)
-        sock.connect(connect.name(server[0], port, server[1]))
-        packet = question.packet(int.from_bytes(os.urandom(2), "big"))
+        sock.connect(connect.name(server[0], resolver.port, server[1]))
+        flags = dns.AUTHENTIC if server[0] in resolver.believed else 0
+        packet = question.packet(int.from_bytes(os.urandom(2), "big"), flags)
         deadline = connect.Deadline(attempt.wait_s)
         if attempt.tcp:
             sock.sendall(len(packet).to_bytes(2, "big") + packet)

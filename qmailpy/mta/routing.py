@@ -10,6 +10,7 @@ from qmailpy.formats.smtproutes import Route
 MOST_HOSTS = 32  # of one domain that are looked up
 MOST_TROUBLE = 4  # of these about which name servers do not answer: each takes minutes
 MOST_TARGETS = 32  # addresses of one domain that are tried
+MOST_INSECURE = 4  # of these that may lack the TLS they need: each takes a connection
 
 # tcpto of the original, in seconds and times
 PATIENCE = 2  # a host is left out once it was too slow so often
@@ -23,13 +24,16 @@ LOOPBACK4 = b"\x7f"  # and three more bytes
 
 
 class Target:
-    """An address to try; the lower the preference the better."""
+    """An address to try; the lower the preference the better. name: the server's, or its address as text; bases: wire
+    names where DANE may have records for it, none if the way to it is not authentic."""
 
-    __slots__ = ("ip", "preference")
+    __slots__ = ("bases", "ip", "name", "preference")
 
-    def __init__(self, ip: bytes, preference: int) -> None:
+    def __init__(self, ip: bytes, preference: int, name: bytes = b"", bases: tuple[bytes, ...] = ()) -> None:
         self.ip = ip
         self.preference = preference
+        self.name = name
+        self.bases = bases
 
 
 def artificial(routes: bytes, senders: bytes, host: bytes, sender: bytes) -> Route | None:

@@ -58,10 +58,10 @@ class Question:
         self.attempt = self._attempts.pop(0)
         return self.attempt
 
-    def packet(self, number: int) -> bytes:
+    def packet(self, number: int, flags: int = 0) -> bytes:
         """The query to send; number, below 65536, should be impossible to guess and new for each attempt."""
         self._number = number
-        return dns.query(number, self._name, self._kind)
+        return dns.query(number, self._name, self._kind, flags)
 
     def hear(self, packet: bytes) -> bool:
         """Take a packet; True if this attempt is over. A stray packet over UDP is as if it had never come."""

@@ -7,13 +7,14 @@ it waits:
     MESSAGE    the message, as Body has it on the wire: end is called before its last bytes go, and what it returns goes
                with them; unsent if that fails. What comes before is fed; then the rest is sent only if MESSAGE is
                still wanted
+    TLS        a handshake on the connection, unless something is early: secured once it is done
     OVER       nothing: the connection is closed once output has gone, if it can
 
 `reports` are then those of qmail-remote: one for each recipient that the server was asked about, r, h or s, and one for
 the message, K, Z or D.
 
 What a server gets that does not know EHLO is the original's, HELO behind it, byte for byte; so are the reports. Only
-what it announces is used: PIPELINING for MAIL and RCPT, SIZE, 8BITMIME, SMTPUTF8 and AUTH.
+what it announces is used: PIPELINING for MAIL and RCPT, SIZE, 8BITMIME, SMTPUTF8, STARTTLS and AUTH.
 """
 
 import binascii
@@ -24,7 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _collections_abc import Generator
 
-REPLY, MESSAGE, OVER = range(3)
+REPLY, MESSAGE, OVER, TLS = range(4)
+
+NEVER, MAY, MUST = range(3)  # STARTTLS
 
 # Reports, around the address of the server, and what it has said behind them
 GREETING_FAILED = b"ZConnected to ", b" but greeting failed"
@@ -43,6 +46,10 @@ LOGIN_REJECTED = b"ZConnected to %s but authentication was rejected (%s).\n"
 PASSWORD_EXPIRED = b"ZConnected to ", b" but password expired"
 NO_LOGIN = b"ZConnected to ", b" but it offers no authentication that I know"
 IN_CLEAR = b"ZConnected to ", b" but I would have to send my password in clear; see control/clearauthhosts"
+
+# Our own, about TLS
+NO_TLS = b"ZConnected to %s but it does not offer TLS, which %s demands. (#4.7.10)\n"
+TLS_REJECTED = b"ZConnected to %s but STARTTLS was rejected, which %s demands. (#4.7.10)\n"
 
 # Our own
 SENDER_IN_UTF8 = b"DConnected to %s but it does not support SMTPUTF8, which the sender's address needs. (#5.6.7)\n"
@@ -85,6 +92,16 @@ class Login:
         self.protected = protected
 
 
+class Security:
+    """start: whether to use STARTTLS; source: who demands it if it must be."""
+
+    __slots__ = ("source", "start")
+
+    def __init__(self, start: int = NEVER, source: bytes = b"") -> None:
+        self.start = start
+        self.source = source
+
+
 class Unsupported(Exception):
     """The server does not take this address."""
 
@@ -107,7 +124,8 @@ class _Ended(Exception):
 
 
 class Conversation:
-    """place: the server's address, as it stands in reports; name: our own; extended: whether to try EHLO."""
+    """place: the server's address, as it stands in reports; name: our own; extended: whether to try EHLO. insecure: it
+    is over because TLS is missing."""
 
     __slots__ = (
         "_buffer",
@@ -120,21 +138,35 @@ class Conversation:
         "_name",
         "_place",
         "_refusal",
+        "_security",
+        "_shown",
         "_steps",
+        "_unproved",
         "heard",
+        "insecure",
         "output",
         "reports",
         "wants",
     )
 
     def __init__(
-        self, place: bytes, name: bytes, mail: Mail, login: "Login | None" = None, extended: bool = True
+        self,
+        place: bytes,
+        name: bytes,
+        mail: Mail,
+        login: "Login | None" = None,
+        extended: bool = True,
+        security: "Security | None" = None,
     ) -> None:
         self._place = place
         self._name = name
         self._mail = mail
         self._login = login
         self._extended = extended
+        self._security = security or Security()
+        self._shown = b""  # what TLS is like, as soon as there is some
+        self._unproved = False  # nothing has come through TLS yet
+        self.insecure = False
         self._buffer = bytearray()
         self._line = 0  # where in it the first line begins that is not known to be whole
         self._critical = False  # the message may have been accepted
@@ -149,7 +181,7 @@ class Conversation:
     def feed(self, data: bytes) -> None:
         """Take what has come from the server."""
         self._buffer += data
-        while self.wants != OVER and self._buffer:
+        while self.wants not in (OVER, TLS) and self._buffer:
             reply = self._cut()
             if reply is None:
                 if self.wants == MESSAGE:  # the server speaks before its turn
@@ -158,10 +190,36 @@ class Conversation:
                     self.lost()
                 return
             self.heard += 1
-            try:
-                self.wants = self._steps.send(reply)
-            except (StopIteration, _Ended):
-                self.wants = OVER
+            self._unproved = False
+            self._go_on(reply)
+
+    def _go_on(self, reply: bytes) -> None:
+        try:
+            self.wants = self._steps.send(reply)
+        except (StopIteration, _Ended):
+            self.wants = OVER
+
+    @property
+    def early(self) -> bool:
+        """Whether something has come behind the answer to STARTTLS: somebody on the way may have added it, to be taken
+        for what comes through TLS."""
+        return self.wants == TLS and bool(self._buffer)
+
+    def begun(self, shown: bytes) -> None:
+        """TLS is there before anything has been said."""
+        self._shown = shown
+        self._unproved = True
+
+    def secured(self, shown: bytes) -> None:
+        """TLS is there; shown: what it is like."""
+        self._shown = shown
+        self._unproved = True
+        self._go_on(b"")
+
+    @property
+    def unproved(self) -> bool:
+        """Whether nothing has come through TLS: in version 1.3 the server may refuse after we have done our part."""
+        return self._unproved
 
     def end(self) -> bytes:
         """What ends the message."""
@@ -217,7 +275,10 @@ class Conversation:
         if _code(reply) != 220:
             self._quit(*GREETING_FAILED, reply)
         offered = yield from self._hello()
-        # Here STARTTLS belongs, and _hello again: from then on _login is protected.
+        if self._security.start != NEVER and not self._shown:
+            secure = yield from self._start_tls(offered)
+            if secure:  # what was said before is forgotten, RFC 3207 section 4.2
+                offered = yield from self._hello()
         if self._login is not None:
             yield from self._log_in(self._login, offered.get(b"AUTH", []))
         yield from self._envelope(offered)
@@ -230,7 +291,7 @@ class Conversation:
         early = not self._critical
         self._critical = False
         if _code(reply) // 100 == 2 and not early:
-            self._quit(*ACCEPTED, reply)
+            self._quit(*ACCEPTED, reply, self._shown and self._shown + b".\n")
         self._quit(_letter(reply) + MESSAGE_FAILED[0], MESSAGE_FAILED[1], reply)
 
     def _hello(self) -> "Generator[int, bytes, dict[bytes, list[bytes]]]":
@@ -250,9 +311,32 @@ class Conversation:
             self._quit(*NAME_REJECTED, reply)
         return {}
 
+    def _start_tls(self, offered: dict[bytes, list[bytes]]) -> "Generator[int, bytes, bool]":
+        """Whether TLS is there now; if it is not, and need not be, all goes on as before."""
+        must = self._security.start == MUST
+        if b"STARTTLS" not in offered:
+            if must and self._login is not None and not self._login.protected:
+                self.insecure = True
+                self._quit(*IN_CLEAR)
+            if must:
+                self._lack(NO_TLS)
+            return False
+        self._say(b"STARTTLS")
+        reply = yield REPLY
+        if _code(reply) == 220:
+            yield TLS
+            return True
+        if must:
+            self._lack(TLS_REJECTED, reply)
+        return False
+
+    def _lack(self, report: bytes, reply: bytes = b"") -> None:
+        self.insecure = True
+        self._end(report % (self._place, self._security.source) + _said(reply))
+
     def _log_in(self, login: Login, offered: list[bytes]) -> "Generator[int, bytes, None]":
         """AUTH, RFC 4954. Each answer waits for its challenge: some servers take no initial response."""
-        if not login.protected:
+        if not login.protected and not self._shown:
             self._quit(*IN_CLEAR)
         if b"CRAM-MD5" in offered:
             challenge = yield from self._ask(b"AUTH CRAM-MD5", b"AUTH CRAM-MD5")
@@ -358,9 +442,9 @@ class Conversation:
     def _say(self, line: bytes) -> None:
         self.output += line + b"\r\n"
 
-    def _quit(self, before: bytes, after: bytes, reply: bytes = b"") -> None:
+    def _quit(self, before: bytes, after: bytes, reply: bytes = b"", facts: bytes = b"") -> None:
         self._say(b"QUIT")  # nobody waits for the answer
-        self._report(before, after, reply)
+        self._report(before, after, reply, facts)
         raise _Ended
 
     def _end(self, report: bytes) -> None:
@@ -368,8 +452,9 @@ class Conversation:
         self.reports.append(report)
         raise _Ended
 
-    def _report(self, before: bytes, after: bytes, reply: bytes) -> None:
-        self.reports.append(before + self._place + after + b".\n" + _said(reply))
+    def _report(self, before: bytes, after: bytes, reply: bytes, facts: bytes = b"") -> None:
+        """facts stand before what the server says, which could say anything."""
+        self.reports.append(before + self._place + after + b".\n" + facts + _said(reply))
 
 
 def extensions(reply: bytes) -> dict[bytes, list[bytes]]:

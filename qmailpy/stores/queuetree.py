@@ -13,6 +13,8 @@ and mended. Messages are none of its business.
     lock/tcpto      qmailr   0644    1024 bytes
     lock/trigger    qmails   0622    a FIFO
 
+    mta-sts         qmailr   0700    beside queue: policies that qmail-remote keeps; not in the original's home
+
 All belong to the group qmail. In the queue of the big-todo patch todo and intd are split like mess.
 """
 
@@ -83,6 +85,11 @@ def tree(split: int, split_todo: bool) -> Node:
     return Node(QUEUE, 0o750, inside=inside)
 
 
+def policies() -> Node:
+    """What is beside the queue."""
+    return Node(REMOTE, 0o700)
+
+
 MADE, MENDED = 0, 1
 
 
@@ -112,7 +119,7 @@ def _found(find: "Callable[[bytes], int]", name: bytes, otherwise: int) -> int:
 
 class Mason:
     """Makes and mends. tell(MADE or MENDED, path, what) is called for each thing done, or to be done if `dry`;
-    refuse(path, why) for each that cannot be mended. Paths begin with `queue`."""
+    refuse(path, why) for each that cannot be mended. Paths begin with `queue`, or the name that is worked on."""
 
     __slots__ = ("_dry", "_owners", "_refuse", "_tell")
 
@@ -128,12 +135,13 @@ class Mason:
         self._tell = tell
         self._refuse = refuse
 
-    def work(self, home: bytes, node: Node) -> None:
-        """Make or mend HOME/queue. Raises OSError, most often Failed, where the system fails."""
+    def work(self, home: bytes, node: Node, name: bytes = b"queue") -> None:
+        """Make or mend HOME/queue, or what else has that name. Raises OSError, most often Failed, where the system
+        fails."""
         base = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         before = os.umask(0)
         try:
-            self._node(base, b"queue", b"queue", node)
+            self._node(base, name, name, node)
         finally:
             os.umask(before)
             os.close(base)

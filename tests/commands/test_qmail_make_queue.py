@@ -58,7 +58,8 @@ def test_a_queue_is_made(home: Path) -> None:
     assert found["lock/tcpto"] == ("-rw-r--r--", 1024)
     assert (home / "queue/lock/tcpto").read_bytes() == bytes(1024)
     assert "made queue/mess/22: a directory" in lines
-    assert len(lines) == len(found) + 1
+    assert lines[-1] == "made mta-sts: a directory"
+    assert len(lines) == len(found) + 2
     assert set(owners(home / "queue").values()) == {(home.stat().st_uid, home.stat().st_gid)}
 
 
@@ -103,7 +104,7 @@ def test_what_is_wrong_is_mended_and_said(home: Path) -> None:
 
 
 def test_nothing_is_made_with_n(home: Path) -> None:
-    assert len(make(home, "-n")) == 10 + 4 * 23 + 3 + 1
+    assert len(make(home, "-n")) == 10 + 4 * 23 + 3 + 2
     assert list(home.iterdir()) == []
 
 
@@ -114,7 +115,7 @@ def test_messages_are_not_touched(queue_home: QueueHome) -> None:
         file.chmod(0o400)
     before = [file.stat() for file in files]
     (queue_home.queue / "todo").chmod(0o700)
-    assert make(queue_home.path) == ["mended queue/todo: mode 0750, was 0700"]
+    assert make(queue_home.path) == ["mended queue/todo: mode 0750, was 0700", "made mta-sts: a directory"]
     assert [file.stat() for file in files] == before
 
 

@@ -651,7 +651,7 @@ def found(server: dnsserver.Server, host: bytes, relay: bool = False) -> bytes:
     env = {name.encode(): value.encode() for name, value in server.environment.items()}
     route = Route(host) if relay else None
     with pytest.raises(qmail_remote.Failed) as failure:
-        qmail_remote.targets(route, b"" if relay else host, env)
+        qmail_remote.targets(route, b"" if relay else host, resolver.read(env))
     report = failure.value.args[0]
     assert isinstance(report, bytes)
     return report
@@ -702,7 +702,8 @@ def test_one_address_is_enough_where_the_others_are_not_known(lookups: None) -> 
     records: dnsserver.Records = {("there.example", "A"): ["192.0.2.1"]}
     with dnsserver.running(records, twist=half) as server:
         env = {name.encode(): value.encode() for name, value in server.environment.items()}
-        assert [target.ip for target in qmail_remote.targets(None, b"there.example", env)] == [b"\xc0\0\2\1"]
+        targets = qmail_remote.targets(None, b"there.example", resolver.read(env))
+        assert [target.ip for target in targets] == [b"\xc0\0\2\1"]
 
 
 @pytest.mark.parametrize(("unknown", "report"), [(b"\7primary", UNKNOWN), (b"\4last", US)])
@@ -727,7 +728,7 @@ def test_many_exchanges_are_asked_in_order_and_not_all(lookups: None) -> None:
     }
     with dnsserver.running(records) as server:
         env = {name.encode(): value.encode() for name, value in server.environment.items()}
-        targets = qmail_remote.targets(None, b"there.example", env)
+        targets = qmail_remote.targets(None, b"there.example", resolver.read(env))
         assert [target.ip[3] for target in targets] == list(range(32))
         assert ("tcp", "there.example", "MX") in server.asked
 
@@ -742,7 +743,7 @@ def test_a_domain_whose_name_servers_are_dead_for_ipv6_is_soon_left_too(lookups:
     }
     with dnsserver.running(records, twist=dead) as server:
         env = {name.encode(): value.encode() for name, value in server.environment.items()}
-        targets = qmail_remote.targets(None, b"there.example", env)
+        targets = qmail_remote.targets(None, b"there.example", resolver.read(env))
         assert [target.ip[3] for target in targets] == [10, 11, 12, 13]
 
 

@@ -35,11 +35,23 @@ bouncemaxbytes: (Default.) Limit on what a bounce has of its message is 0 bytes;
 
 brtlimit: (Default.) SMTP limit of refused recipients in a session is 0; 0 is no limit.
 
-clearauthhosts: (Default.) Passwords go in clear to the loopback only.
+clearauthhosts: (Default.) No SMTP relay is sent a password in clear.
+
+clientcert.pem: (Default.) No certificate of our own for SMTP servers.
+
+dnssecservers: (Default.) Name servers on loopback addresses are believed about DNSSEC.
 
 maxrcpt: (Default.) SMTP limit of recipients of a message is 0; 0 is no limit.
 
 rcptcheck: (Default.) No program is asked about SMTP recipients.
+
+servercert.pem: (Default.) Services offer no TLS.
+
+tlsclientciphers: (Default.) SMTP client ciphers for TLS 1.2 are OpenSSL's.
+
+tlsdestinations: (Default.) No SMTP destination has to have TLS.
+
+tlsserverciphers: (Default.) Server ciphers for TLS 1.2 are OpenSSL's.
 """
 
 # What the original prints for a control directory that holds nothing but me, from the second paragraph on.
@@ -310,6 +322,16 @@ def test_every_control_file_of_a_manual_page_is_known() -> None:
         terms = [line.partition("  ")[0] for line in pages.get("CONTROL FILES", []) if line and line[0] != " "]
         words = {word for term in terms for word in re.split(r"[, ]+", term)}
         assert {word for word in words if not word.endswith(".tmp")} <= known, name
+
+
+@pytest.mark.parametrize("name", ["clientcert.pem", "servercert.pem"])
+def test_a_key_is_not_shown_nor_read(place: Place, name: str) -> None:
+    place.write(name, b"my key\n")
+    assert place.said(name) == "There is a certificate."
+    assert "my key" not in show(place.home, "-j")
+    (place.folder / name).unlink()
+    (place.folder / name).symlink_to("/nonexistent/key")
+    assert place.said(name) == "There is a certificate."
 
 
 # Beside the original

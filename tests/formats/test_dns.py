@@ -1,5 +1,6 @@
 """Packets and names of DNS, against dnspython: what it builds is read alike, what is broken ends in Malformed."""
 
+import dns.flags
 import dns.message
 import dns.name
 import dns.rdatatype
@@ -276,6 +277,21 @@ def test_labels_in_utf8_have_an_ascii_form(name: str, labels: bytes) -> None:
     assert ours.a_labels(name.encode()) == labels
 
 
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        (b"Mail.Example.", b"mail.example"),
+        (b"m\\141il.example..", b"mail.example"),
+        (b"mail\\056example", b"mail\\056example"),
+        ("BÜCHER.example.".encode(), b"xn--bcher-kva.example"),
+        (b"[192.0.2.7]", b"\\133192.0.2.7\\135"),
+        (b"x" * 64, b"x" * 64),
+    ],
+)
+def test_a_name_has_one_form(name: bytes, canonical: bytes) -> None:
+    assert ours.canonical(name) == canonical
+
+
 @given(st.binary(max_size=80))
 def test_any_name_has_an_ascii_form_or_stays(name: bytes) -> None:
     labels = ours.a_labels(name)
@@ -291,3 +307,13 @@ def test_any_bytes_behind_a_question_are_exchanges_or_malformed(answers: bytes) 
             read(bytes(packet) + answers)
         except ours.Malformed:
             pass
+
+
+def test_an_answer_may_be_authentic_and_be_made_not_so() -> None:
+    packet = response("a")
+    assert not ours.authentic(packet)
+    proved = packet[:3] + bytes((packet[3] | 0x20,)) + packet[4:]
+    assert ours.authentic(proved)
+    assert ours.without_proof(proved) == ours.without_proof(packet) == packet
+    asked = dns.message.from_wire(ours.query(7, b"\1a\0", ours.TLSA, ours.AUTHENTIC))
+    assert asked.flags == dns.flags.RD | dns.flags.AD

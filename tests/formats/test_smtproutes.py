@@ -15,6 +15,7 @@ dom:first
 Dom:second
  blank:x
 no colon
+[2001:db8::7]:literal
 :rest
 """
 
@@ -34,6 +35,8 @@ no colon
         (b"dom:second", b"rest"),
         (b"a\ndom", b"rest"),
         (b"[2001:db8::1]", b"rest"),
+        (b"[2001:DB8::7]", b"literal"),
+        (b"[2001:db8::7]:x", b"rest"),
         (b"", b"rest"),
     ],
 )
@@ -96,10 +99,30 @@ def test_senders_are_listed_whole_by_parts_and_all() -> None:
 def test_a_route_is_a_relay_and_perhaps_port_and_login(value: bytes, route: tuple[bytes, int, bytes, bytes]) -> None:
     found = smtproutes.parse(value)
     assert found is not None
-    assert (found.relay, found.port, found.user, found.password) == route
+    assert (found.relay, found.port, found.user, found.password, found.tls) == (*route, False)
 
 
-@pytest.mark.parametrize("value", [b"", b":26", b"|user|password"])
+@pytest.mark.parametrize(
+    ("value", "relay", "port", "tls"),
+    [
+        (b"smtps://relay", b"relay", 465, True),
+        (b"SMTPS://relay:10465|user|password", b"relay", 10465, True),
+        (b"smtps://[2001:db8::1]", b"[2001:db8::1]", 465, True),
+        (b"smtps://[2001:db8::1]:26", b"[2001:db8::1]", 26, True),
+        (b"relay:465", b"relay", 465, True),
+        (b"smtp://relay:465", b"relay", 465, False),
+        (b"smtp://relay", b"relay", 25, False),
+        (b"smtps:26", b"smtps", 26, False),
+        (b"relay|smtps://|smtps://", b"relay", 25, False),
+    ],
+)
+def test_tls_from_the_first_byte_is_a_scheme_or_a_port(value: bytes, relay: bytes, port: int, tls: bool) -> None:
+    found = smtproutes.parse(value)
+    assert found is not None
+    assert (found.relay, found.port, found.tls) == (relay, port, tls)
+
+
+@pytest.mark.parametrize("value", [b"", b":26", b"|user|password", b"smtps://", b"smtps://:465|user|password"])
 def test_without_a_relay_dns_decides(value: bytes) -> None:
     assert smtproutes.parse(value) is None
 

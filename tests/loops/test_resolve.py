@@ -8,6 +8,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
+from qmailpy.formats import dns as dns_format
 from qmailpy.formats.resolvconf import Resolver
 from qmailpy.loops import resolve
 from qmailpy.stores import resolver as store
@@ -249,3 +250,38 @@ def test_a_mere_referral_is_no_answer() -> None:
         with pytest.raises(resolve.Unresolved) as failure:
             resolve.addresses4(impatient(server), b"none.example")
     assert failure.value.errno == errno.EAGAIN
+
+
+# DNSSEC
+
+
+def test_only_a_believed_server_says_what_is_authentic() -> None:
+    records: dnsserver.Records = {
+        **RECORDS,
+        ("_25._tcp.mail.example", "TLSA"): ["3 1 1 " + "00" * 32],
+        ("www.mail.example", "CNAME"): ["mail.example"],
+    }
+    name = b"\3_25\4_tcp\4mail\7example\0"
+    with dnsserver.running(records, judge=lambda name: name != "www.example") as server:
+        resolver = reading(server)
+        for believed in (False, True):
+            resolver.believed = frozenset([LOOPBACK4] if believed else [])
+            assert resolve.exchanges_and_proof(resolver, b"there.example")[1] is believed
+            assert resolve.exchanges_and_proof(resolver, b"mail.example") == ([], believed)
+            assert resolve.exchanges_and_proof(resolver, b"none.example") == ([], believed)
+            host = resolve.host4(resolver, b"mail.example")
+            assert (sorted(host.addresses), host.name, host.authentic) == ([IP1, IP2], b"\4mail\7example\0", believed)
+            assert resolve.host6(resolver, b"www.mail.example").authentic is believed
+            assert resolve.host4(resolver, b"www.mail.example").name == b"\4mail\7example\0"
+            assert not resolve.host4(resolver, b"www.example").authentic
+            assert resolve.proven(resolver, name, dns_format.TLSA) == ([b"\3\1\1" + bytes(32)] if believed else [])
+        assert resolve.proven(resolver, b"\4none" + name, dns_format.TLSA) == []
+
+
+def test_texts_may_be_had_one_by_one() -> None:
+    records: dnsserver.Records = {("a", "TXT"): ['"v=" "x\\007"', '"y"']}
+    with dnsserver.running(records) as server:
+        assert sorted(resolve.each_text(reading(server), b"a")) == [b"v=x\7", b"y"]
+        assert resolve.each_text(reading(server), b"b") == []
+        with pytest.raises(resolve.Unresolved):
+            resolve.each_text(reading(server), b"a" * 64)

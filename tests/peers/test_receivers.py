@@ -1,6 +1,7 @@
 """qmail-remote sends to Debian's postfix and exim4, each with a configuration and queue of its own: what arrives is
 what was sent."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -139,9 +140,9 @@ def test_postfix_refuses_what_is_too_large_before_it_has_it(folder: Path, receiv
     assert report.startswith(b"DConnected to 127.0.0.1 but sender was rejected.\nRemote host said: 552 5.3.4 ")
 
 
-@pytest.fixture
-def receiving_exim(folder: Path) -> Iterator[Path]:
-    """Its spool."""
+@contextlib.contextmanager
+def exim(folder: Path, text: str = EXIM_CONFIGURATION) -> Iterator[int]:
+    """Its port."""
     if not EXIM.exists():
         missing("exim4 is missing: run tools/peers.sh")
     for path in (folder / "exim", folder / "exim" / "spool"):
@@ -153,10 +154,17 @@ def receiving_exim(folder: Path) -> Iterator[Path]:
             file.write(line)
     configuration = folder / "exim" / "etc" / "exim4" / "exim4.conf"
     configuration.parent.mkdir(exist_ok=True)
-    configuration.write_text(EXIM_CONFIGURATION.format(exim=EXIM, folder=folder / "exim"))
+    configuration.write_text(text.format(exim=EXIM, folder=folder / "exim"))
     argv: list[str | Path] = ["unshare", "-m", "sh", "-c", OWN_ETC, folder / "exim", EXIM, "-bs"]
     with serve(TCPSERVER, *argv) as server:
-        (folder / "control" / "smtproutes").write_text(f":127.0.0.1:{server.port}\n")
+        yield server.port
+
+
+@pytest.fixture
+def receiving_exim(folder: Path) -> Iterator[Path]:
+    """Its spool."""
+    with exim(folder) as port:
+        (folder / "control" / "smtproutes").write_text(f":127.0.0.1:{port}\n")
         yield folder / "exim" / "spool"
 
 

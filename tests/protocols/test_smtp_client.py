@@ -12,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmailpy.protocols import smtp_client
-from qmailpy.protocols.smtp_client import MESSAGE, OVER, REPLY, Body, Conversation, Login, Mail, PartialLine
+from qmailpy.protocols.smtp_client import (
+    MAY,
+    MESSAGE,
+    MUST,
+    OVER,
+    REPLY,
+    TLS,
+    Body,
+    Conversation,
+    Login,
+    Mail,
+    PartialLine,
+    Security,
+)
 
 PLACE = b"192.0.2.7"
 EHLO = (
@@ -451,3 +464,93 @@ def test_nothing_in_a_message_can_be_taken_for_its_end(pieces: list[bytes]) -> N
 
 def test_an_empty_message_is_just_its_end() -> None:
     assert wire([]) == wire([b""]) == b""
+
+
+# STARTTLS
+
+OFFER = b"250-there\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n"
+
+
+def offered(start: int, login: Login | None = None, *answers: bytes) -> Conversation:
+    """With a server that offers TLS, after these answers."""
+    conversation = Conversation(PLACE, b"me", mail(), login, security=Security(start, b"the test"))
+    talk(conversation, b"220 hi\r\n", *answers)
+    return conversation
+
+
+@pytest.mark.parametrize("start", [MAY, MUST])
+def test_tls_begins_the_conversation_anew(start: int) -> None:
+    conversation = Conversation(PLACE, b"me", mail(), security=Security(start))
+    assert talk(conversation, b"220 hi\r\n", OFFER, b"220 go\r\n") == [b"", b"EHLO me\r\n", b"STARTTLS\r\n", b""]
+    assert conversation.wants == TLS
+    assert not conversation.early
+    conversation.secured(b"TLSv1.3 X verified")
+    assert conversation.wants == REPLY
+    assert conversation.unproved
+    said = talk(conversation, b"250 there\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 queued\r\n")
+    assert said[0] == b"EHLO me\r\n"
+    assert said[1] == b"MAIL FROM:<me@here>\r\n"  # PIPELINING is not offered any more, nor STARTTLS
+    assert not conversation.unproved
+    assert conversation.reports[-1] == (
+        b"K192.0.2.7 accepted message.\nTLSv1.3 X verified.\nRemote host said: 250 queued\n"
+    )
+
+
+def test_a_password_is_protected_by_tls() -> None:
+    conversation = offered(MAY, Login(b"me", b"secret", protected=False), OFFER, b"220 go\r\n")
+    conversation.secured(b"X")
+    assert talk(conversation, OFFER)[-1] == b"AUTH PLAIN\r\n"
+    conversation = offered(MAY, Login(b"me", b"secret", protected=False), OFFER, b"454 no\r\n")
+    assert conversation.reports[-1].startswith(b"ZConnected to 192.0.2.7 but I would have to send my password in clear")
+    conversation = offered(MUST, Login(b"me", b"secret", protected=False), b"250 AUTH PLAIN\r\n")
+    assert conversation.insecure
+    assert conversation.reports[-1].startswith(b"ZConnected to 192.0.2.7 but I would have to send my password in clear")
+
+
+@pytest.mark.parametrize("more", [b"250 fake\r\n", b"2", b"\r\n"])
+@pytest.mark.parametrize("start", [MAY, MUST])
+def test_what_comes_behind_the_answer_in_clear_is_seen(start: int, more: bytes) -> None:
+    conversation = offered(start, None, OFFER)
+    conversation.output.clear()
+    conversation.feed(b"220 go\r\n" + more)
+    assert conversation.wants == TLS
+    assert conversation.early
+
+
+def test_without_tls_it_goes_on_if_it_may() -> None:
+    assert say(offered(MAY, None, b"250 there\r\n")) == b""
+    for answer in (b"454 no\r\n", b"554 no\r\n", b"250 what?\r\n"):
+        conversation = Conversation(PLACE, b"me", mail(), security=Security(MAY))
+        assert talk(conversation, b"220 hi\r\n", OFFER, answer)[-1] == b"MAIL FROM:<me@here>\r\n"
+
+
+def test_without_tls_it_ends_if_it_must() -> None:
+    for answers, report in (
+        ([b"250 there\r\n"], b"ZConnected to 192.0.2.7 but it does not offer TLS, which the test demands. (#4.7.10)\n"),
+        (
+            [OFFER, b"554 no\r\n"],
+            b"ZConnected to 192.0.2.7 but STARTTLS was rejected, which the test demands. (#4.7.10)\n"
+            b"Remote host said: 554 no\n",
+        ),
+    ):
+        conversation = offered(MUST, None, *answers)
+        assert (conversation.wants, conversation.insecure, conversation.reports) == (OVER, True, [report])
+
+
+def test_with_tls_from_the_first_byte_there_is_no_starttls() -> None:
+    conversation = Conversation(PLACE, b"me", mail(), security=Security(MUST))
+    conversation.begun(b"X")
+    assert talk(conversation, b"220 hi\r\n", OFFER)[-1] == b"MAIL FROM:<me@here>\r\n"
+
+
+@given(st.lists(st.sampled_from([b"220 x\r\n", OFFER, b"250 ok\r\n", b"354 x\r\n", b"5", b"\r\n"]), max_size=12))
+def test_nothing_but_greetings_goes_before_tls_that_must_be(parts: list[bytes]) -> None:
+    conversation = Conversation(PLACE, b"me", mail(), security=Security(MUST))
+    said = b""
+    for part in parts:
+        if conversation.wants != REPLY:
+            break
+        conversation.feed(part)
+        said += say(conversation)
+    assert {line.split()[0] for line in said.splitlines()} <= {b"EHLO", b"HELO", b"STARTTLS", b"QUIT"}
+    assert b"r" not in conversation.reports
