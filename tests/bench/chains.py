@@ -116,13 +116,26 @@ service pop3-login {{
 }}
 """
 
-REUSED = """\
+DOVECOT_REUSED = """\
 service pop3-login {
   service_count = 0
 }
 service pop3 {
   service_count = 1000
 }
+"""
+
+# Behind the rest of the configuration: the last word on a setting counts.
+DOVECOT_TLS = """\
+ssl = yes
+ssl_cert = <{certificate}
+ssl_key = <{certificate}
+service pop3-login {{
+  inet_listener pop3s {{
+    port = {port}
+    ssl = yes
+  }}
+}}
 """
 
 # Without root every process runs as whoever starts it.
@@ -210,5 +223,5 @@ def chains(system: bool) -> tuple[list[Chain], list[str]]:
         missing.append("no Dovecot: apt-get install dovecot-pop3d")
     else:
         found.append(Chain("Dovecot", dovecot_chain(dovecot, "default", "")))
-        found.append(Chain("Dovecot, reused", dovecot_chain(dovecot, "reused", REUSED)))
+        found.append(Chain("Dovecot, reused", dovecot_chain(dovecot, "reused", DOVECOT_REUSED)))
     return found, missing

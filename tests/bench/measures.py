@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmailpy import registry
-from tests.bench import delivery, load, logs, processes, smtp, supervision, table
+from tests.bench import delivery, load, logs, processes, smtp, supervision, table, tls
 from tests.bench.chains import BIN, Chain, Server, debian, environment
 from tests.bench.home import MAILDIRS, PASSWORD, USER, Home, message
 
@@ -236,4 +236,5 @@ SUPERVISION = (supervision.restart, supervision.down, supervision.supervisors, s
 POP3 = (generator, sessions, messages, large, maildir, memory)
 
 DELIVERY = (delivery.deliver, delivery.relay, delivery.recipients, delivery.longqueue)
-MEASURES = (*POP3, smtp.mail, smtp.largemail, *DELIVERY, start, rules, logs.logs, *SUPERVISION)
+TLS = (tls.handshakes, tls.largetls, tls.tlsmemory)
+MEASURES = (*POP3, *TLS, smtp.mail, smtp.largemail, *DELIVERY, start, rules, logs.logs, *SUPERVISION)

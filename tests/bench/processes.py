@@ -38,8 +38,11 @@ def cpu(pid: int) -> float:
 
 
 def pss_of(pid: int) -> int:
-    """Bytes of memory of one process; a page in several processes counts in parts."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    """Bytes of memory of one process; a page in several processes counts in parts. 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
