@@ -382,6 +382,18 @@ def serves_again(argv: list[bytes], env: Env) -> bool:
     return asked is not None and asked(argv)
 
 
+def load(word: bytes, env: Env) -> bool:
+    """Whether word would start a command of this toolkit. It is imported then, so that a process which forks for it
+    again and again has to do that once."""
+    name = command_of(word, env)
+    if name:
+        try:
+            __import__("qmailpy.commands." + registry.COMMANDS[name].module)
+        except ImportError:  # it will be said by the step that needs it
+            pass
+    return name != ""
+
+
 def preload(argv: list[bytes], env: Env) -> None:
     """Import the commands of this toolkit that stand in argv, and set what is in memory aside from collection.
 

@@ -450,6 +450,13 @@ def test_a_program_can_be_run_if_there_is_a_file_to_execute(own_home: Home) -> N
     assert own_home.facts() == [True, False, False, False, True, False]
 
 
+def test_a_command_that_is_ours_is_imported_before_it_is_run(own_home: Home) -> None:
+    """What is not is known to be none."""
+    loaded = "'qmailpy.commands.argv0' in sys.modules"
+    own_home.run("do", f"tell([{loaded}, chain.load(b'cat', env), chain.load(b'argv0', env), {loaded}]); result = 0")
+    assert own_home.facts() == [False, False, True, True]
+
+
 def test_who_says_nothing_when_it_has_no_name_and_uses_its_own_code_and_complaint(home: Home) -> None:
     done = home.run("do", "result = Exec([b'nowhere'], env, code=3)")
     assert (done.returncode, done.stderr) == (3, b"")

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "unix": {"strerr", "unix"},
     "supervision": {"formats", "supervision"},
     "mta": {"formats", "mta"},
-    "stores": {"formats", "stores", "strerr", "unix"},
+    "stores": {"__version__", "formats", "stores", "strerr", "unix"},
     "loops": {"formats", "loops", "protocols", "strerr", "supervision", "unix"},
     "commands": {
         "chain",

@@ -102,7 +102,7 @@ from _collections_abc import Callable
 
 from qmailpy import chain, strerr
 from qmailpy.chain import Env, Exec
-from qmailpy.formats import options, report
+from qmailpy.formats import options, qmailfile, report
 from qmailpy.mta import dotqmail
 from qmailpy.stores import delivery, forwarding
 from qmailpy.unix import fds, signals
@@ -196,7 +196,7 @@ class Found:
 
 
 def find(dash: bytes, ext: bytes) -> Found:
-    for name, default in dotqmail.candidates(dash, ext):
+    for name, default in qmailfile.candidates(dash, ext):
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as e:
@@ -236,7 +236,7 @@ def there_is(name: bytes) -> bool:
 def new_sender(dash: bytes, ext: bytes, local: bytes, host: bytes, sender: bytes) -> bytes:
     if sender in dotqmail.NOT_REPLACED:
         return sender
-    name = dotqmail.PREFIX + dash + dotqmail.safe_extension(ext)
+    name = qmailfile.PREFIX + dash + qmailfile.safe_extension(ext)
     owner = there_is(name + dotqmail.OWNER)
     return dotqmail.new_sender(local, host, sender, owner, owner and there_is(name + dotqmail.OWNER_DEFAULT))
 
@@ -253,7 +253,7 @@ class Delivery:
         self._given = env
         self._act = act
         self._recipients: list[bytes] = []
-        self._counts = {dotqmail.MBOX: 0, dotqmail.FORWARD: 0, dotqmail.PROGRAM: 0}
+        self._counts = {qmailfile.MBOX: 0, qmailfile.FORWARD: 0, qmailfile.PROGRAM: 0}
 
     def _env(self) -> Env:
         """Of programs. Made when there is one: most messages go into a Maildir, and need none of it."""
@@ -261,22 +261,22 @@ class Delivery:
 
     def follow(self, text: bytes, forward_only: bool) -> None:
         """All instructions, in order."""
-        for kind, line in dotqmail.instructions(text):
-            if kind == dotqmail.BLANK:
+        for kind, line in qmailfile.instructions(text):
+            if kind == qmailfile.BLANK:
                 raise Ended(strerr.LATER, FIRST_BLANK)
-            if kind == dotqmail.FORWARD_ONLY:
+            if kind == qmailfile.FORWARD_ONLY:
                 forward_only = True
                 continue
-            self._counts[dotqmail.MBOX if kind == dotqmail.MAILDIR else kind] += 1
-            if forward_only and kind != dotqmail.FORWARD:
-                raise Ended(strerr.LATER, NO_PROGRAM if kind == dotqmail.PROGRAM else NO_FILE)
+            self._counts[qmailfile.MBOX if kind == qmailfile.MAILDIR else kind] += 1
+            if forward_only and kind != qmailfile.FORWARD:
+                raise Ended(strerr.LATER, NO_PROGRAM if kind == qmailfile.PROGRAM else NO_FILE)
             if not self._act:
                 show(b"%s %s\n" % (kind.encode(), line))
-            elif kind == dotqmail.FORWARD:
+            elif kind == qmailfile.FORWARD:
                 self._recipients.append(line)
-            elif kind != dotqmail.PROGRAM:
-                self._put(kind, dotqmail.up_to_nul(line))
-            elif self._run(dotqmail.up_to_nul(line)) == dotqmail.STOP:
+            elif kind != qmailfile.PROGRAM:
+                self._put(kind, qmailfile.up_to_nul(line))
+            elif self._run(qmailfile.up_to_nul(line)) == dotqmail.STOP:
                 break
         number = self._forward() if self._recipients else 0
         show(b"did %d+%d+%d\n" % tuple(self._counts.values()) + (b"qp %d\n" % number if number else b""))
@@ -285,12 +285,12 @@ class Delivery:
         """Into a file or a Maildir."""
         head = self._arrival.return_path() + self._arrival.delivered_to()
         try:
-            if kind == dotqmail.MAILDIR:
+            if kind == qmailfile.MAILDIR:
                 delivery.to_maildir(path, head, self._message)
             else:
                 delivery.to_mbox(path, self._arrival.from_line() + head, self._message)
         except delivery.Undelivered as e:
-            if e.step == delivery.READ and kind == dotqmail.MAILDIR:
+            if e.step == delivery.READ and kind == qmailfile.MAILDIR:
                 raise Ended(strerr.LATER, READ_FOR_MAILDIR)
             raise explained(e, path)
 
@@ -298,8 +298,11 @@ class Delivery:
         """The exit code, if it lets us go on."""
         rewind(self._message)
         env = self._env()
+        words = qmailfile.plain_words(command)
+        if not words or not chain.load(words[0], env):
+            words = []
         try:
-            pid = chain.spawn(lambda: become(command, env), env, "qmail-local")
+            pid = chain.spawn(lambda: become(words, command, env), env, "qmail-local")
         except OSError as e:
             raise unable(b"fork", e)
         status = os.waitpid(pid, 0)[1]
@@ -347,12 +350,11 @@ def rewind(message: delivery.Message) -> None:
         raise explained(e)
 
 
-def become(command: bytes, env: Env) -> int | Exec:
-    """In a process of its own: the program of a line. A plain command of this toolkit needs no shell, which would start
-    Python anew, and so it runs warm; it finds what a shell leaves, PWD included."""
+def become(words: list[bytes], command: bytes, env: Env) -> int | Exec:
+    """In a process of its own: the program of a line. A plain command of this toolkit, of which words are there, needs
+    no shell, which would start Python anew, and so it runs warm; it finds what a shell leaves, PWD included."""
     signals.default(signals.PIPE)
-    words = dotqmail.plain_words(command)
-    if words and chain.command_of(words[0], env):
+    if words:
         return Exec(words, {**env, b"PWD": os.getcwdb()}, who=PROGRAM)
     try:
         os.stat(SHELL)

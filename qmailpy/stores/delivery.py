@@ -10,6 +10,10 @@ One call cannot do for both. With the link first, a crash could leave its name t
 yet. The second might as well be one more fsync of the file, which writes its new name too on ext4, XFS and btrfs, at
 the same price; that of the directory is what fsync(2) promises, and is cheaper on btrfs.
 
+With a counter of a quota, stores.maildirsize, the name in new tells the size of the file, as TIME.PID.HOST,S=SIZE, and
+is only made if the counter takes the message. That is asked once the message is on disk: so others have to wait for no
+longer than a link takes.
+
 An mbox file: the message is appended, and cut off again if that fails, under an exclusive flock(2). Its fsync is also
 that of its name, if it is new.
 
@@ -22,12 +26,14 @@ import os
 import time
 
 from qmailpy import strerr
-from qmailpy.formats import mbox
+from qmailpy.formats import maildirname, mbox
 from qmailpy.unix import fds, locks, processes, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from qmailpy.stores.maildirsize import Counter
 
 BLOCK = 65536  # bytes that are read at once
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -88,12 +94,20 @@ class Message:
         except OSError as e:
             raise Undelivered(READ, e)
 
-    def header_has(self, line: bytes) -> bool:
-        """Whether a line of the header is this one, byte by byte, its newline included. Raises Undelivered."""
-        wanted = b"\n" + line
+    def size(self) -> int:
+        """Its bytes. Raises Undelivered."""
+        try:
+            return os.fstat(0).st_size
+        except OSError as e:
+            raise Undelivered(READ, e)
+
+    def header_has(self, line: bytes, any_case: bool = False) -> bool:
+        """Whether a line of the header is this one, its newline included; byte by byte, or in capitals or not. Raises
+        Undelivered."""
+        wanted = b"\n" + (line.lower() if any_case else line)
         text = b"\n"
         for block in self.blocks():
-            text += block
+            text += block.lower() if any_case else block
             end = text.find(b"\n\n") + 1
             if wanted in (text[:end] if end else text):
                 return True
@@ -101,6 +115,19 @@ class Message:
                 return False
             text = text[-len(wanted) :]
         return False
+
+
+class Text(Message):
+    """A message that is in memory."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__()
+        self._text = text
+
+    def blocks(self) -> "Iterator[bytes]":
+        yield self._text
 
 
 class _TooLong(Exception):
@@ -111,12 +138,13 @@ def _too_long(number: int, frame: object) -> None:
     raise _TooLong
 
 
-def to_maildir(path: bytes, head: bytes, message: Message) -> None:
-    """Put head and message into the Maildir at path, as a file in new. Raises Undelivered: it is not there."""
+def to_maildir(path: bytes, head: bytes, message: Message, counter: "Counter | None" = None) -> None:
+    """Put head and message into the Maildir at path, as a file in new. Raises Undelivered, or what the counter raises:
+    it is not there."""
     signals.catch(signals.ALRM, _too_long)
     try:
         signals.alarm(DEATH)
-        _enter(path, head, message)
+        _enter(path, head, message, counter)
     except _TooLong:
         raise Undelivered(TIMEOUT)
     except OSError as e:
@@ -126,7 +154,7 @@ def to_maildir(path: bytes, head: bytes, message: Message) -> None:
         signals.default(signals.ALRM)
 
 
-def _enter(path: bytes, head: bytes, message: Message) -> None:
+def _enter(path: bytes, head: bytes, message: Message, counter: "Counter | None") -> None:
     try:
         maildir = os.open(path + b"/.", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as e:
@@ -134,8 +162,8 @@ def _enter(path: bytes, head: bytes, message: Message) -> None:
     try:
         fd, name = _open_new(maildir)
         try:
-            _fill(fd, head, message)
-            _publish(maildir, name)
+            size = _fill(fd, head, message)
+            _publish(maildir, name, size, counter)
         except BaseException:
             _remove(maildir, b"tmp/" + name)
             raise
@@ -159,25 +187,34 @@ def _open_new(maildir: int) -> tuple[int, bytes]:
     raise AssertionError
 
 
-def _fill(fd: int, head: bytes, message: Message) -> None:
-    """Write all, have it on disk, and close fd. Raises OSError and Undelivered."""
+def _fill(fd: int, head: bytes, message: Message) -> int:
+    """Write all, have it on disk, and close fd. Returns the size. Raises OSError and Undelivered."""
+    size = len(head)
     try:
         for block in message.blocks():
             fds.write_all(fd, head + block if head else block)
             head = b""
+            size += len(block)
         if head:
             fds.write_all(fd, head)
         os.fsync(fd)
     finally:
         os.close(fd)  # NFS may find only now that there is no room
+    return size
 
 
-def _publish(maildir: int, name: bytes) -> None:
-    """Give a file that is complete in tmp its name in new, for good. Raises OSError; it has no such name then."""
+def _publish(maildir: int, name: bytes, size: int, counter: "Counter | None") -> None:
+    """Give a file that is complete in tmp its name in new, for good. Raises OSError, and what the counter raises; it
+    has no such name then."""
     tmp, new = b"tmp/" + name, b"new/" + name
     folder = _open_folder(maildir, tmp)
     try:
-        os.link(tmp, new, src_dir_fd=maildir, dst_dir_fd=maildir, follow_symlinks=False)
+        if counter is None:
+            _link(maildir, tmp, new)
+        else:
+            new = maildirname.with_size(new, size)
+            with counter.taking(maildir, size):
+                _link(maildir, tmp, new)
         _remove(maildir, tmp)  # before fsync: one write of the journal is for both
         try:
             _sync_folder(folder)
@@ -186,6 +223,10 @@ def _publish(maildir: int, name: bytes) -> None:
             raise
     finally:
         os.close(folder)
+
+
+def _link(maildir: int, tmp: bytes, new: bytes) -> None:
+    os.link(tmp, new, src_dir_fd=maildir, dst_dir_fd=maildir, follow_symlinks=False)
 
 
 def _open_folder(maildir: int, tmp: bytes) -> int:

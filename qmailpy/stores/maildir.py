@@ -9,6 +9,7 @@ import stat
 
 from qmailpy.formats import maildirname
 
+FOLDERS = (b"tmp", b"new", b"cur")
 STALE = 129600  # seconds since last access after which a file in tmp/ is nobody's any more, maildir(5): 36 hours
 DOT = ord(".")
 AT_ONCE = 250  # files whose status is in memory at a time
@@ -17,7 +18,7 @@ AT_ONCE = 250  # files whose status is in memory at a time
 def make(path: bytes) -> None:
     """A new Maildir at path, for its owner alone; raises OSError with filename set. Source: maildirmake(1)."""
     os.mkdir(path, 0o700)
-    for folder in (b"tmp", b"new", b"cur"):
+    for folder in FOLDERS:
         os.mkdir(path + b"/" + folder, 0o700)
 
 

@@ -8,7 +8,7 @@ import os
 from qmailpy import strerr
 from qmailpy.formats import assign, numbers
 from qmailpy.stores import cdb, control
-from qmailpy.unix import ids, nss
+from qmailpy.unix import ids
 
 CDB = b"users/cdb"  # below the home
 
@@ -95,6 +95,8 @@ def own_alias(home: bytes, local: bytes) -> bytes | None:
 
 
 def _entry(name: bytes):  # type: ignore[no-untyped-def]
+    from qmailpy.unix import nss  # heavy, and most mail is for those whom users/cdb knows
+
     try:
         return nss.passwd(name)
     except OSError:

@@ -5,7 +5,9 @@ others are close-on-exec. This module alone makes a descriptor inheritable, and 
 spares a warm step the listing of /proc/self/fd, 150 microseconds in a process that was just forked.
 """
 
+import errno
 import os
+import stat
 
 HIGHEST = 1 << 20  # no descriptor is above, where the system has no limit
 
@@ -168,3 +170,19 @@ def read_all(fd: int, limit: int) -> bytes:
         parts.append(part)
         limit -= len(part)
     return b"".join(parts)
+
+
+def read_regular(path: bytes, limit: int, dir_fd: int | None = None) -> bytes:
+    """All of a file that somebody else may have put there. Raises OSError: EPROTO for what is no regular file, such as
+    /dev/zero, but EISDIR for a folder; EFBIG for one of more than limit bytes."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EPROTO, "", path)
+        text = read_all(fd, limit + 1)
+    finally:
+        os.close(fd)
+    if len(text) > limit:
+        raise OSError(errno.EFBIG, "", path)
+    return text

@@ -36,3 +36,25 @@ def test_the_id_outlives_the_move_and_never_breaks_a_line(name: bytes) -> None:
 def test_only_messages_in_new_are_moved(name: bytes) -> None:
     assert maildirname.seen(b"new/" + name) == b"cur/" + name + b":2,"
     assert maildirname.seen(b"cur/" + name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "trashed"),
+    [
+        (b"1.2.host,S=5", 5, False),
+        (b"1.2.host,S=5,W=6:2,T", 5, True),
+        (b"1,S=4,S=5:2,RST", 5, True),
+        (b"1.2.host:2,S=7", None, False),
+        (b"1.2.host,S=:2,S", None, False),
+        (b"1.2.host,S=x5", None, False),
+        (b"T:2,", None, False),
+        (b"", None, False),
+    ],
+)
+def test_a_name_may_tell_size_and_deletion(name: bytes, size: int | None, trashed: bool) -> None:
+    assert (maildirname.size(name), maildirname.is_trashed(name)) == (size, trashed)
+
+
+@given(NAME.filter(lambda name: b":" not in name), st.integers(0, 1 << 62))
+def test_the_size_that_a_name_got_is_the_one_that_it_tells(name: bytes, size: int) -> None:
+    assert maildirname.size(maildirname.with_size(name, size) + b":2,S") == size

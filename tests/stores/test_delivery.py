@@ -255,3 +255,19 @@ def test_a_small_message_is_written_in_one_call(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "write", write)
     delivery.to_mbox(bytes(tmp_path / "box"), b"From x\n", Text(b"text\nFrom me"))
     assert sizes == [len(b"From x\ntext\n>From me\n\n")]
+
+
+@pytest.mark.parametrize(
+    ("line", "exact", "any_case"),
+    [(b"A: b\n", True, True), (b"a: B\n", False, True), (b"A: b", True, True), (b": b\n", False, False),
+     (b"C: d\n", False, False)],
+)  # fmt: skip
+def test_a_line_of_the_header_is_found_in_capitals_or_not(line: bytes, exact: bool, any_case: bool) -> None:
+    message = delivery.Text(b"X: y\nA: b\n\nC: d\n")
+    assert (message.header_has(line), message.header_has(line, any_case=True)) == (exact, any_case)
+
+
+def test_a_message_may_be_in_memory(folder: Path) -> None:
+    delivery.to_maildir(bytes(folder), b"A: b\n", delivery.Text(b"text"))
+    (path,) = (folder / "new").iterdir()
+    assert path.read_bytes() == b"A: b\ntext"

@@ -33,3 +33,20 @@ def test_drop_leaves_nothing_of_root() -> None:
         assert result.stdout == b"(54321, 54321, 54321) (54322, 54322, 54322) [54322]\n"
     else:
         assert (result.returncode, result.stdout) == (1, b"")  # EPERM
+
+
+ACT = (
+    "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+    "from qmailpy.unix import ids\n"
+    "before = os.getresuid(), os.getresgid(), os.getgroups()\n"
+    "with ids.Acting(54321, 54322):\n"
+    "    print(os.getresuid(), os.getresgid(), os.getgroups())\n"
+    "assert (os.getresuid(), os.getresgid(), os.getgroups()) == before\n"
+)
+
+
+def test_root_acts_as_another_for_a_while_and_nobody_else_does() -> None:
+    result = run(["python3", "-IS", "-c", ACT, str(BIN.parent)])
+    assert (result.returncode, result.stderr) == (0, b"")
+    if os.geteuid() == 0:
+        assert result.stdout == b"(0, 54321, 0) (0, 54322, 0) [54322]\n"

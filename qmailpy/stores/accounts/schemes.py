@@ -63,15 +63,15 @@ def _plain(secret: bytes, password: bytearray, stamp: bytes) -> bool:
     Without a challenge there are no digests, or one that was once overheard would be good for ever.
     """
     right = crypt.same(secret, password)
-    if _challenge(stamp):
+    if is_challenge(stamp):
         right |= crypt.same(digests.apop(stamp, secret), password)
         right |= crypt.same(digests.cram_md5(stamp, secret), password)
-    if _challenge(password):
+    if is_challenge(password):
         right |= crypt.same(digests.cram_md5(bytes(password), secret), stamp)
     return right and secret != b""
 
 
-def _challenge(text: bytes | bytearray) -> bool:
+def is_challenge(text: bytes | bytearray) -> bool:
     """RFC 1939 §7 and RFC 2195 §2: a message id."""
     return text.startswith(b"<") and text.endswith(b">")
 
