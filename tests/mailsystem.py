@@ -57,14 +57,15 @@ def children(pid: int) -> list[int]:
 
 
 class MailSystem(QueueHome):
-    """path: the home. ports: of smtpd and submission. max: the home of the user. deliver: what is in the queue leaves
-    it; otherwise it is there to be looked at."""
+    """path: the home. services: what svscan looks at. ports: of smtpd and submission. max: the home of the user.
+    deliver: what is in the queue leaves it; otherwise it is there to be looked at."""
 
     def __init__(self, deliver: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="qmailpy-system-"))
         self.folder.chmod(0o755)
         self.path = self.folder / "home"
         self.queue = self.path / "queue"
+        self.services = self.path / "service"
         self.prefix = ["unshare", "-m", "sh", "-c", NAMESPACE, str(self.folder)]
         self.max = self.folder / "max"
         self.max.mkdir()
@@ -130,7 +131,7 @@ class MailSystem(QueueHome):
         env = environment(QMAILHOME=str(self.path), PATH=f"{path}/usr/bin:/bin:/usr/sbin:/sbin")
         self.log = Log()
         self.supervisor = subprocess.Popen(
-            [*self.prefix, *argv, self.path / "service"], env=env, stdin=subprocess.DEVNULL,
+            [*self.prefix, *argv, self.services], env=env, stdin=subprocess.DEVNULL,
             stdout=self.log.writing, stderr=self.log.writing, start_new_session=True,
         )  # fmt: skip
         os.close(self.log.writing)

@@ -2,6 +2,7 @@
 
 import os
 import poplib
+import pwd
 import shutil
 import signal
 import socket
@@ -129,10 +130,38 @@ def test_after_a_kill_the_next_run_serves_again(checkout: Path) -> None:
     assert before != bytes(4)
 
 
+def test_a_home_that_had_no_domain_keeps_its_account_and_mail_and_may_be_moved(checkout: Path) -> None:
+    home = checkout / "var" / "home"
+    new = home / "sample" / "Maildir" / "new"
+    for folder in (new, new.parent / "cur", new.parent / "tmp", home / "users"):
+        folder.mkdir(parents=True)
+    (new / "1.M1.localhost").write_bytes(b"Subject: kept\n\n")
+    (home / "users" / "assign").write_text(f"=sample:x:1:1:{home}:::\n.\n")
+    (home / "password").write_text("as-before\n")
+    if os.geteuid() == 0:
+        for path in (home / "sample", *(home / "sample").rglob("*")):
+            os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
+    with running(checkout) as (_, words):
+        assert words[2] == "sample@localhost:as-before"
+        assert login(words).stat()[0] == 1
+    moved = checkout / "moved"
+    moved.mkdir()
+    for path in checkout.iterdir():
+        if path != moved:
+            path.rename(moved / path.name)
+    with running(moved) as (server, words):
+        session = login(["", "", words[2].replace("@localhost:", ":"), words[3]])  # localhost is the default domain
+        assert session.retr(1)[1][0] == b"Subject: kept"
+        session.quit()
+        shell(printed(server)[0])
+        assert eventually(lambda: len(list(moved.glob("var/home/vpopmail/domains/*/sample/Maildir/new/*,S=*"))) == 1)
+
+
 def test_nobody_else_may_read_the_password(checkout: Path) -> None:
     with running(checkout):
         home = checkout / "var" / "home"
-        assert {(home / name).stat().st_mode & 0o777 for name in ("password", "users/flatfile")} == {0o600}
+        files = home / "password", home / "vpopmail" / "domains" / "mail.localhost" / "vpasswd"
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
 def printed(server: "subprocess.Popen[str]") -> list[str]:
@@ -210,7 +239,8 @@ def test_mail_to_others_takes_the_right_password(checkout: Path) -> None:
         password = words[2].partition(":")[2]
         shell(others.replace(f":{password}", ":wrong"), 67)  # login denied
         shell(others.partition("\\\n")[0], 55)  # no login at all
-        shell(account.replace("sample@localhost", "max@example.org"), 55)
+        for another in ("max@example.org", "max@localhost"):
+            shell(account.replace("sample@localhost", another), 55)
         assert shell(listed) == ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import BIN, eventually, needs, run
+from tests.helpers import BIN, ROOT, eventually, needs, run
 from tests.mailsystem import HOST, PASSWORD, SUPERVISORS, UIDS, USER, MailSystem, needs_root, started
 
 
@@ -97,7 +97,7 @@ def test_a_home_is_installed_without_a_word_where_the_accounts_exist() -> None:
         assert (system.queue / "mess").stat().st_uid == UIDS["qmailq"]
         assert (system.queue / "lock" / "trigger").stat().st_uid == UIDS["qmails"]
         mains = list((system.path / "service").glob("*/log/main"))
-        assert len(mains) == 6
+        assert len(mains) == 9
         assert {main.stat().st_uid for main in mains} == {UIDS["qmaill"]}
 
 
@@ -144,8 +144,37 @@ def test_with_a_certificate_all_services_speak_tls_and_take_passwords_under_it()
         assert b" with ESMTPSA (TLSv1." in submitted.text
 
 
-def test_the_services_that_need_a_certificate_are_down_until_there_is_one() -> None:
+# What the services of virtual domains have that those whose place they take do not
+VIRTUAL = {
+    "vpop3d": ("pop3d", {"checkpassword": "vchkpw"}),
+    "vsmtpd": ("smtpd", {
+        "QMAILHOME/control/smtp.rules.cdb": "vhome/etc/tcp.smtp.cdb", "envuidgid qmaild": "envuidgid vpopmail",
+        '/bin:$PATH"\n': '/bin:$PATH" RCPTCHECK=vchkrcpt\n', "smtpd: fatal": "vsmtpd: fatal",
+        " || cert=\n": " || cert=; vhome=${VPOPMAILHOME:-~vpopmail}\n",
+    }),
+    "vauthd": ("authd", {"authd checkpassword": "authd -T vchkpw", "HOME PATH\n": "HOME PATH TCPLOCALPORT=587\n"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIRTUAL)
+def test_a_service_of_virtual_domains_is_the_other_one_but_for_a_few_words(name: str) -> None:
+    other, words = VIRTUAL[name]
+    texts = []
+    for folder in (other, name):
+        text = (ROOT / "service" / folder / "run").read_text()
+        texts.append("\n".join(line for line in text.splitlines() if not line.startswith("# ")) + "\n")
+    for theirs, ours in words.items():
+        assert theirs in texts[0]
+        texts[0] = texts[0].replace(theirs, ours)
+    assert texts[0] == texts[1]
+    logs = [(ROOT / "service" / folder / "log" / "run").read_text() for folder in (other, name)]
+    assert logs[0] == logs[1]
+    assert (ROOT / "service" / name / "down").exists()
+    assert f"[{name}](../service/{name}/run)" in (ROOT / "doc" / "VPOPMAIL.md").read_text()
+
+
+def test_the_services_that_need_a_certificate_or_domains_are_down_until_there_are_some() -> None:
     with started("ours") as system:
-        for service in TLS_PORTS:
+        for service in (*TLS_PORTS, *VIRTUAL):
             assert (system.path / "service" / service / "down").exists()
             assert system.process(service) == 0

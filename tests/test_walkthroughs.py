@@ -10,6 +10,7 @@ import socket
 import subprocess
 import termios
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from tests.accounts import UID as SYSTEM_UID
 from tests.accounts import SystemAccounts, system_accounts
 from tests.commands.test_splogger import DEV
 from tests.helpers import PYTHON, environment, eventually, needs, run
-from tests.mailsystem import HOST, UIDS, MailSystem, started
+from tests.mailsystem import HOST, UIDS, MailSystem, needs_root, started
 from tests.mailsystem import PASSWORD as MAIL_PASSWORD
 from tests.mailsystem import USER as MAIL_USER
 from tests.servers import GID, MESSAGES, NAME, PASSWORD, TIMEOUT, UID, Home, Server, home, pop3, read_all, serve
 from tests.smtpsink import FAIR, sink
+from tests.virtualsystem import VirtualSystem
 
 __all__ = ["system_accounts"]
 
@@ -351,6 +353,103 @@ def test_the_log_goes_to_syslog_by_splogger(mail: MailSystem) -> None:
     _, said = done.stdout.decode().splitlines()
     failed = f"qmail-smtpd: 127.0.0.1 auth failed: user {MAIL_USER} mechanism PLAIN"
     assert re.search(rf"<30>.* smtpd: \d+\.\d{{6}} {failed}", said), said
+
+
+# W8. Virtual domains, and W9. SMTP after POP: on the services of doc/VPOPMAIL.md, which a test of its own follows.
+
+
+@pytest.fixture(scope="module")
+def virtual() -> Iterator[VirtualSystem]:
+    needs_root()
+    with VirtualSystem() as system:
+        (system.vhome / "etc").mkdir()
+        (system.vhome / "etc" / "defaultdomain").write_text("klient1.example\n")
+        for line in ("vadddomain klient1.example secret", "vadddomain klient2.example secret",
+                     "vadduser pepa@klient1.example secret", "vadduser pepa@klient2.example other"):  # fmt: skip
+            silently(system, line)
+        system.link()
+        system.start("ours")
+        assert eventually(system.is_up), system.log.text
+        yield system
+
+
+def silently(system: MailSystem, line: str) -> None:
+    done = system.run(line.split())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+W8 = "tcpserver -H -R 0 110 qmail-popup host.example vchkpw qmail-pop3d Maildir"
+
+
+def vpop3d(system: VirtualSystem) -> Server:
+    words = W8.replace(" 0 110 ", " 127.0.0.1 0 ").replace("tcpserver ", "tcpserver -1 ", 1).split()
+    return Server([*system.prefix, *words], system.env(VPOPMAIL_SYSLOG="-"), system.path)
+
+
+def asked(server: Server, name: str, password: str, *lines: str, source: str = "127.0.0.1") -> bytes:
+    """What is said behind the password, and then."""
+    with server.connect(source) as connection:
+        text = "".join(f"{line}\r\n" for line in (f"user {name}", f"pass {password}", *lines, "quit"))
+        connection.sendall(text.encode())
+        return read_all(connection).split(b"\r\n", 2)[2]
+
+
+def reads(server: Server, name: str, password: str, text: bytes) -> bool:
+    """Whether it is in the first message. One is not listed before the second of its delivery is over."""
+    return text in asked(server, name, password, "retr 1")
+
+
+def test_two_users_of_one_name_in_two_domains_from_the_first_day_to_the_last(virtual: VirtualSystem) -> None:
+    system, pepas = virtual, ("pepa@klient1.example", "pepa@klient2.example")
+    for number, address in enumerate(pepas, 1):
+        system.mail("vsmtpd", address, f"for {number}")
+    assert system.refusal("nobody@klient1.example") == "550 sorry, no mailbox here by that name (#5.1.1)"
+    assert eventually(lambda: all(system.maildir(*address.split("@")) for address in pepas))
+    with dnsserver.running(NAMES), vpop3d(system) as server:
+        for name, password, number in (
+            ("pepa@klient1.example", "secret", 1), ("pepa%klient1.example", "secret", 1), ("pepa", "secret", 1),
+            ("Pepa@Klient2.example", "other", 2), ("pepa%klient2.example", "other", 2),
+        ):  # fmt: skip
+            assert eventually(partial(reads, server, name, password, b"\nSubject: for %d\r\n" % number))
+        refused = b"-ERR authorization failed\r\n"
+        assert asked(server, "pepa@klient2.example", "secret") == refused
+        silently(system, "vpasswd pepa@klient1.example newsecret")
+        assert asked(server, "pepa@klient1.example", "secret") == refused
+        assert asked(server, "pepa@klient1.example", "newsecret").startswith(b"+OK")
+        assert asked(server, "pepa@klient2.example", "other").startswith(b"+OK")
+        silently(system, "vdeluser pepa@klient1.example")
+        assert asked(server, "pepa@klient1.example", "newsecret") == refused
+        assert system.refusal("pepa@klient1.example").startswith("550")
+        silently(system, "vdeldomain klient1.example")
+        assert system.refusal("pepa@klient1.example").startswith("553")
+        assert system.refusal("pepa@klient2.example") == ""
+        assert asked(server, "pepa@klient2.example", "other").startswith(b"+OK")
+    for name in ("control/rcpthosts", "control/virtualdomains", "users/assign"):
+        text = (system.path / name).read_text()
+        assert ("klient1" in text, "klient2" in text) == (False, True)
+    assert [folder.name for folder in (system.vhome / "domains").iterdir() if folder.is_dir()] == ["klient2.example"]
+    silently(system, "vcheck")
+
+
+def test_who_has_read_mail_may_send_some_for_a_while(virtual: VirtualSystem) -> None:
+    system, etc, far = virtual, virtual.vhome / "etc", "max@far.example"
+    (etc / "tcp.smtp").write_text('127.0.0.3:allow,RELAYCLIENT=""\n:allow\n')
+    (etc / "roaming").write_text("60\n")
+    silently(system, "clearopensmtp")
+    assert system.refusal(far, "127.0.0.3") == ""
+    assert system.refusal(far, "127.0.0.2").startswith("553")
+    with dnsserver.running(NAMES), vpop3d(system) as server:
+        assert asked(server, "pepa@klient2.example", "other", source="127.0.0.2").startswith(b"+OK")
+        assert system.refusal(far, "127.0.0.2") == ""
+        assert system.refusal(far, "127.0.0.3") == ""
+        assert system.refusal(far, "127.0.0.4").startswith("553")
+    lines = (etc / "open-smtp").read_text().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["127.0.0.2"]
+    text, _, then = lines[0].partition("\t")
+    (etc / "open-smtp").write_text(f"{text}\t{int(then) - 3601}\n")  # an hour and a second later
+    silently(system, "clearopensmtp")
+    assert system.refusal(far, "127.0.0.2").startswith("553")
+    assert system.refusal(far, "127.0.0.3") == ""
 
 
 # W12. Tables known from sendmail (all of them: doc/SENDMAIL.md), W13. Scanning and filtering, and W14. A machine that

@@ -1,6 +1,6 @@
-"""run - what `make run` starts: a mail system of one user in var/home, with one account, sample mail and a queue, and
-its services under svscan: POP3 on 127.0.0.1:1110, POP3S on 1995, SMTP on 1025, submission on 1587, and deliveries. All
-offer TLS, with a certificate for localhost that is made at the first start.
+"""run - what `make run` starts: a mail system of one user in var/home, with a virtual domain, one account in it, sample
+mail and a queue, and its services under svscan: POP3 on 127.0.0.1:1110, POP3S on 1995, SMTP on 1025, submission on
+1587, and deliveries. All offer TLS, with a certificate for localhost that is made at the first start.
 
 What is there already is kept: the account, its password, its mail, the queue and the control files. PORT, PORT_POP3S,
 PORT_SMTP and PORT_SUBMISSION in the environment are other ports. SMARTHOST is where mail to others goes, HOST:PORT or
@@ -10,6 +10,7 @@ HOST, or HOST:PORT|USER|PASSWORD; it is kept in control/smtproutes. Without that
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +21,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "var" / "home"
 ACCOUNT = "sample"
+DOMAIN = "mail.localhost"  # a domain has a dot; localhost is another name of it
+ALIAS = "localhost"
+VHOME = HOME / "vpopmail"
 CERTIFICATE = HOME / "localhost.crt"
 
 sys.path.insert(0, str(ROOT))
 
-from qmailpy.unix import crypt  # noqa: E402
+from qmailpy.unix.ids import Acting  # noqa: E402
 
 START_S = 5  # seconds for a service to listen
 
@@ -64,26 +68,18 @@ class Service(NamedTuple):
 
 SERVICES = {
     "pop3d": Service("POP3", "PORT", "1110", "2110",
-                     "qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir"),
+                     "qmail-popup localhost vchkpw qmail-pop3d Maildir"),
     "pop3sd": Service("POP3S", "PORT_POP3S", "1995", "2995",
-                      "qmail-popup localhost checkpassword-flatfile qmail-pop3d Maildir", tls="-s "),
+                      "qmail-popup localhost vchkpw qmail-pop3d Maildir", tls="-s "),
     "smtpd": Service("SMTP", "PORT_SMTP", "1025", "2025", "qmail-smtpd"),
     "submission": Service("submission", "PORT_SUBMISSION", "1587", "2587",
-                          "qmail-smtpd localhost checkpassword-flatfile true", "export SMTPAUTH=!\n"),
+                          "qmail-smtpd localhost vchkpw true", "export SMTPAUTH=!\n"),
 }  # fmt: skip
-
-# Mail to the account; bounces of bounces go to postmaster
-ASSIGN = """\
-={account}:{account}:{uid}:{gid}:{home}/{account}:::
-+{account}-:{account}:{uid}:{gid}:{home}/{account}:-::
-=postmaster:{account}:{uid}:{gid}:{home}/{account}:::
-.
-"""
 
 READY = """\
 Read the mail with
-    curl -u {account}:{password} pop3://127.0.0.1:{pop3d}/1
-    curl -u {account}:{password} --cacert {certificate} pop3s://localhost:{pop3sd}/1
+    curl -u {account}@localhost:{password} pop3://127.0.0.1:{pop3d}/1
+    curl -u {account}@localhost:{password} --cacert {certificate} pop3s://localhost:{pop3sd}/1
 TLS is offered on all ports. A mail program asks whether to trust this certificate:
     {bin}/mkcert -c {home}/control/cert.pem
 Send some to {account}@localhost, or with the password to anybody, with
@@ -91,7 +87,7 @@ Send some to {account}@localhost, or with the password to anybody, with
     curl -sS --mail-from me@localhost --mail-rcpt {account}@localhost -T - smtp://127.0.0.1:{smtpd}
     {mail} |
     curl -sS --mail-from me@localhost --mail-rcpt max@example.org -T - smtp://127.0.0.1:{submission} \\
-        -u {account}:{password}
+        -u {account}@localhost:{password}
 {others}
 What is in the queue, and why:
     QMAILHOME={home} {bin}/qmail-queuectl list
@@ -102,9 +98,10 @@ SENT = "Mail to others goes where {file} says."
 MAIL = r"printf 'Subject: hello\r\n\r\nHello.\r\n'"
 
 MESSAGES = {
-    "Welcome to qmailpy": "This message lies in var/home/sample/Maildir, one file for itself.\n",
-    "Every link can be swapped": "tcpserver, qmail-popup, checkpassword-flatfile and qmail-pop3d know each other\n"
-    "by arguments, descriptors and environment only. Replace any of them by your own.\n",
+    "Welcome to qmailpy": "This message is a file of its own, in the folder\n"
+    "var/home/vpopmail/domains/mail.localhost/sample/Maildir.\n",
+    "Every link can be swapped": "tcpserver, qmail-popup, vchkpw and qmail-pop3d know each other by arguments,\n"
+    "descriptors and environment only. Replace any of them by your own.\n",
     "Dots": ".\nA line that begins with a dot comes through POP3 as it is.\n..\n",
 }
 
@@ -142,18 +139,65 @@ def replace(path: Path, text: str, mode: int, ids: tuple[int, int]) -> None:
     new.replace(path)
 
 
-def make_maildir(path: Path, ids: tuple[int, int], env: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["maildirmake", path], env=env, check=True)
+def write_messages(new: Path) -> None:
     for number, (subject, body) in enumerate(MESSAGES.items(), 1):
         date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime())
         header = f"From: qmailpy <postmaster@localhost>\nTo: {ACCOUNT}@localhost\nSubject: {subject}\nDate: {date}\n"
-        message = path / "new" / f"{int(time.time())}.M{number}.localhost"
-        message.write_text(f"{header}\n{body}")
+        message = new / f"{int(time.time())}.M{number}.localhost"
+        write_new(message, f"{header}\n{body}")
         os.utime(message, (0, time.time() - 60 + number))  # qmail-pop3d lists what is older than this second
-    for folder, folders, files in os.walk(path.parent):
-        for name in (folder, *(os.path.join(folder, entry) for entry in (*folders, *files))):
-            os.chown(name, *ids)
+
+
+def said(env: dict[str, str], *argv: str) -> str:
+    """What a command prints; "" if it fails."""
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    return "" if done.returncode else done.stdout.strip()
+
+
+def make_domain(password: str, ids: tuple[int, int], env: dict[str, str]) -> None:
+    """The virtual domain with its other name, and the account, whose also postmaster's mail is. Below VHOME nothing is
+    done as root, who would follow what its owner may have put there."""
+    VHOME.mkdir(exist_ok=True)
+    VHOME.chmod(0o755)
+    os.chown(VHOME, *ids)
+    with Acting(*ids):
+        write_new(VHOME / "etc" / "defaultdomain", f"{DOMAIN}\n", 0o644)
+    shown = said(env, "vdominfo", "-d", DOMAIN)
+    if shown:
+        follow(shown.splitlines()[0], ids, env)  # below it are other names
+    else:
+        for name in "assign", "cdb":  # of a home whose account was in no domain
+            (HOME / "users" / name).unlink(missing_ok=True)
+        whose = ["-i", str(ids[0]), "-g", str(ids[1])]
+        subprocess.run(["vadddomain", "-r", *whose, DOMAIN], env=env, check=True, stdout=subprocess.DEVNULL)
+    if not said(env, "vdominfo", "-d", ALIAS):
+        subprocess.run(["vaddaliasdomain", DOMAIN, ALIAS], env=env, check=True)
+    if not said(env, "valias", f"postmaster@{DOMAIN}"):
+        subprocess.run(["valias", "-i", f"&{ACCOUNT}@{ALIAS}", f"postmaster@{DOMAIN}"], env=env, check=True)
+    maildir, former = VHOME / "domains" / DOMAIN / ACCOUNT / "Maildir", HOME / ACCOUNT / "Maildir"
+    if not said(env, "vuserinfo", "-n", f"{ACCOUNT}@{DOMAIN}"):
+        words = ["vadduser", f"{ACCOUNT}@{DOMAIN}", "-"]
+        subprocess.run(words, env=env, check=True, input=f"{password}\n", text=True)
+        if not former.exists():
+            with Acting(*ids):
+                write_messages(maildir / "new")
+    if former.exists():  # and nothing has been delivered to the other one yet
+        with Acting(*ids):
+            shutil.rmtree(maildir, ignore_errors=True)
+            former.rename(maildir)
+
+
+def follow(folder: str, ids: tuple[int, int], env: dict[str, str]) -> None:
+    """Have the files know where the domain is, if the checkout has been moved."""
+    now = VHOME / "domains" / DOMAIN
+    if folder == str(now):
+        return
+    assign, vpasswd = HOME / "users" / "assign", now / "vpasswd"
+    with Acting(*ids):
+        replace(vpasswd, vpasswd.read_text().replace(folder, str(now)), 0o600, ids)
+    replace(assign, assign.read_text().replace(folder, str(now)), 0o644, (os.getuid(), os.getgid()))
+    subprocess.run(["qmail-newu"], env=env, check=True)
+    subprocess.run(["vmkpasswd", DOMAIN], env=env, check=True)
 
 
 def prepare(env: dict[str, str]) -> str:
@@ -161,20 +205,14 @@ def prepare(env: dict[str, str]) -> str:
     ids = owner()
     write_new(HOME / "password", secrets.token_urlsafe(12) + "\n")
     password = (HOME / "password").read_text().strip()
-    hashed = crypt.make(bytearray(password.encode())).decode()
-    line = f"{ACCOUNT}:{hashed}:{ids[0]}:{ids[1]}:sample account:../{ACCOUNT}:/bin/sh\n"
-    write_new(HOME / "users" / "flatfile", line)
-    if not os.getuid():
-        os.chown(HOME / "users" / "flatfile", *ids)  # whoever serves SMTP reads it
-    if not (HOME / ACCOUNT).exists():
-        make_maildir(HOME / ACCOUNT / "Maildir", ids, env)
     for name in "me", "rcpthosts", "locals":
         write_new(HOME / "control" / name, "localhost\n", 0o644)
+    write_new(HOME / "control" / "rcptcheck", "vchkrcpt\n", 0o644)
     if os.environ.get("SMARTHOST"):
         replace(HOME / "control" / "smtproutes", f":{os.environ['SMARTHOST']}\n", 0o600, ids)
     replace(HOME / "hold", HOLD, 0o755, ids)
-    replace(HOME / "users" / "assign", ASSIGN.format(account=ACCOUNT, uid=ids[0], gid=ids[1], home=HOME), 0o644, ids)
-    subprocess.run(["qmail-newu"], env=env, check=True)
+    (HOME / "users").mkdir(exist_ok=True)
+    make_domain(password, ids, env)
     write_new(HOME / "control" / "loopback.rules", "127.0.0.1:allow\n:deny\n", 0o644)
     rules = HOME / "control" / "loopback.rules"
     with rules.open() as text:
@@ -242,7 +280,9 @@ def stop(*_: object) -> None:
 
 def main() -> int:
     path = f"{ROOT / 'bin'}:{Path(sys.executable).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
-    env = {**os.environ, "PATH": path, "QMAILHOME": str(HOME)}
+    # What vchkpw says is to be seen here, not in the system's log.
+    homes = {"QMAILHOME": str(HOME), "VPOPMAILHOME": str(VHOME), "VPOPMAIL_SYSLOG": "-"}
+    env = {**os.environ, "PATH": path, **homes}
     password = prepare(env)
     for name in SERVICES:
         write_service(name)

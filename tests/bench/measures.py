@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qmailpy import registry
-from tests.bench import delivery, load, logs, processes, smtp, supervision, table, tls
+from tests.bench import delivery, load, logs, processes, smtp, supervision, table, tls, vpopmail
 from tests.bench.chains import BIN, Chain, Server, debian, environment
 from tests.bench.home import MAILDIRS, PASSWORD, USER, Home, message
 
@@ -237,4 +237,6 @@ POP3 = (generator, sessions, messages, large, maildir, memory)
 
 DELIVERY = (delivery.deliver, delivery.relay, delivery.recipients, delivery.longqueue)
 TLS = (tls.handshakes, tls.largetls, tls.tlsmemory)
-MEASURES = (*POP3, *TLS, smtp.mail, smtp.largemail, *DELIVERY, start, rules, logs.logs, *SUPERVISION)
+VIRTUAL = (vpopmail.vlogins, vpopmail.vaccounts, vpopmail.vdeliver)
+MAIL = (smtp.mail, smtp.largemail, *DELIVERY)
+MEASURES = (*POP3, *TLS, *MAIL, *VIRTUAL, start, rules, logs.logs, *SUPERVISION)
