@@ -21,7 +21,7 @@ run: $(VENV)/installed
 	@$(PY) tools/run.py
 
 test: $(VENV)/tests-installed peers
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pytest -n 2
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pytest -n 3 --dist worksteal
 
 bench: $(VENV)/tests-installed peers
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tests.bench $(NAMES)
