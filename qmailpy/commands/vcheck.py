@@ -74,10 +74,7 @@ def line(found: consistency.Finding) -> bytes:
 
 
 def as_json(found: consistency.Finding) -> bytes:
-    import json  # heavy, and for programs that wait
-
-    where, what = (text.decode("utf-8", "backslashreplace") for text in (found.where, found.what))
-    return json.dumps({"where": where, "what": what, "mended": found.is_mended}).encode()
+    return administration.objects([{"where": found.where, "what": found.what, "mended": found.is_mended}])
 
 
 def check(home: vhome.Vhome, change: changes.Change | None, names: list[bytes], in_json: bool) -> int:

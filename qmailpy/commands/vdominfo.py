@@ -114,22 +114,16 @@ class View:
         return [value for letter, value in values.items() if letter in self._fields]
 
     def json(self, domain: Domain, aliases: list[bytes]) -> bytes:
-        import json  # heavy, and for programs that wait
-
         record = {
-            "domain": _string(domain.alias),
-            "real": _string(domain.name),
+            "domain": domain.alias,
+            "real": domain.name,
             "uid": domain.uid,
             "gid": domain.gid,
-            "dir": _string(domain.dir),
+            "dir": domain.dir,
             "users": self.users(domain),
-            "aliases": [_string(alias) for alias in aliases],
+            "aliases": aliases,
         }
-        return json.dumps(record).encode()
-
-
-def _string(text: bytes) -> str:
-    return text.decode("utf-8", "backslashreplace")
+        return administration.objects([record])
 
 
 def _listed(home: vhome.Vhome, code: int) -> list[Domain]:

@@ -61,10 +61,7 @@ def printed(home: vhome.Vhome, in_json: bool) -> list[bytes]:
     pairs = ipmap.pairs(home)
     if not in_json:
         return [b"%s %s" % pair for pair in pairs]
-    import json  # heavy, and for programs that wait
-
-    texts = [[word.decode("utf-8", "backslashreplace") for word in pair] for pair in pairs]
-    return [json.dumps({"ip": ip, "domain": domain}).encode() for ip, domain in texts]
+    return [administration.objects([{"ip": ip, "domain": domain}]) for ip, domain in pairs]
 
 
 def run(argv: list[bytes], env: Env) -> int:

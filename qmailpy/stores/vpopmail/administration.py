@@ -2,6 +2,7 @@
 
 They say what is wrong on descriptor 1, and end with the code of formats.vpopmail & 255, as the originals."""
 
+import json  # now: whose rights we have later may not be enough for this Python's library
 import os
 
 from qmailpy import __version__, strerr
@@ -54,12 +55,11 @@ def say(text: bytes) -> None:
 
 def objects(records: list[dict[str, object]]) -> bytes:
     """JSON: an object for each record, on a line of its own; without the last LF."""
-    import json  # heavy, and for programs that wait
-
     return b"\n".join([json.dumps(record, default=_string).encode() for record in records])
 
 
 def _string(text: object) -> str:
+    """Of what json does not know."""
     assert isinstance(text, bytes)
     return text.decode("utf-8", "backslashreplace")
 

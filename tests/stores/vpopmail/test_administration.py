@@ -1,7 +1,9 @@
 import errno
 import os
+import shutil
 import tty
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,10 @@ from qmailpy.stores import safeio
 from qmailpy.stores.vpopmail import administration
 from qmailpy.stores.vpopmail.administration import Stop
 from qmailpy.unix import crypt, recordlocks
+from tests.helpers import BIN, PYTHON, needs, run
+from tests.virtual import ROOT, SHA512, Virtual, virtual
+
+__all__ = ["virtual"]
 
 
 def raising(error: Exception) -> Callable[[], int]:
@@ -124,3 +130,24 @@ def test_what_owners_write_commands_no_terminal(monkeypatch: pytest.MonkeyPatch)
 def test_what_goes_elsewhere_is_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     administration.say(b"a\x1b[2Jb")
     assert capfdbinary.readouterr().out == b"a\x1b[2Jb\n"
+
+
+MOUNT = 'mount --bind "$0" "$1" && shift && exec "$@"'
+
+
+@pytest.mark.skipif(not ROOT, reason="only root gives rights up: run the tests as root")
+@pytest.mark.parametrize(
+    "words", ["vuserinfo -j max@a.example", "valias -j -s a.example", "vapppasswd list -j max@a.example"]
+)
+def test_json_needs_no_library_that_the_domains_owner_may_not_read(
+    virtual: Virtual, tmp_path: Path, words: str
+) -> None:
+    virtual.domain("a.example", f"max:{SHA512}")
+    library = run([PYTHON, "-c", "import json; print(*json.__path__)"]).stdout.decode().strip()
+    closed = tmp_path / "json"
+    shutil.copytree(library, closed)
+    closed.chmod(0o700)
+    command, *rest = words.split()
+    argv = [needs("unshare"), "-m", "sh", "-c", MOUNT, str(closed), library, str(BIN / command), *rest]
+    done = virtual.run(*argv)
+    assert (done.returncode, done.stderr) == (0, b"")
