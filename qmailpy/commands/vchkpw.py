@@ -12,9 +12,9 @@ DESCRIPTION
         tcpserver 0 110 qmail-popup mail.example vchkpw qmail-pop3d Maildir
 
     A name is user@domain, user%domain or user/domain: it is split at the first @, or if it has none at the first %, or
-    else at the first slash. Capitals count as small letters. A name without domain belongs to VPOPMAIL_DOMAIN, or to
-    the domain that vipmap(8) has given to the local address, or to the one in VHOME/etc/defaultdomain. Alias domains
-    stand for their domain.
+    else at the first slash; or as the setting separators says. Capitals count as small letters. A name without domain
+    belongs to VPOPMAIL_DOMAIN, or to the domain that vipmap(8) has given to the local address, or to the one in
+    VHOME/etc/defaultdomain. Alias domains stand for their domain.
 
     The port TCPLOCALPORT says what the login is for: smtp (25, 465, 587), pop (110, 995) or imap (143, 993). With
     another port, or none, it is smtp if PROGRAM has the word true in it, imap if it has imap, and else pop. A pop or
@@ -58,6 +58,8 @@ SETTINGS
     VPOPMAIL_SYSTEM_USERS, system-users
         whether an account of the system, other than root, is looked for where there is no virtual one: for a name
         without domain, or with one that is not virtual
+    VPOPMAIL_SEPARATORS, separators
+        characters that may stand between user and domain, the first that a name has counting; if not set, @%/
     VPOPMAIL_WEBMAIL, webmail
         addresses, with blanks between them; if not set, 127.0.0.1 and ::1
     VPOPMAIL_LOG, log
@@ -286,7 +288,8 @@ class Login:
         if not password:
             raise Unable(NULL_PASSWORD, b"null password given")
         try:
-            self.user, given = vpopmail.split(name)
+            separators = self._settings.get(b"separators")
+            self.user, given = vpopmail.split(name, vpopmail.SEPARATORS if separators is None else separators)
         except vpopmail.Invalid as e:
             raise Unable(ILLEGAL, b"invalid user/domain characters") from e
         self.domain = given or self._home.default_domain(self._env)

@@ -183,13 +183,13 @@ def lowered(name: bytes) -> bytes:
     return name.lower()
 
 
-def split(name: bytes) -> tuple[bytes, bytes]:
-    """User and domain of a name, lowered; the domain is empty where no separator is. Raises Invalid: there is a
-    character that has no place there, or one of both is too long.
+def split(name: bytes, separators: bytes = SEPARATORS) -> tuple[bytes, bytes]:
+    """User and domain of a name, lowered; the domain is empty where none of the separators is, which are tried in this
+    order. Raises Invalid: there is a character that has no place there, or one of both is too long.
 
     The original cuts a name after 156 bytes, so that a longer one stands for another account."""
     lower = name.lower()
-    for separator in SEPARATORS:
+    for separator in separators:
         at = lower.find(separator)
         if at >= 0:
             break

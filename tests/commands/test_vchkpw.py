@@ -87,6 +87,16 @@ def test_names_are_split_as_in_the_original(virtual: Virtual, name: str) -> None
     assert accepted(virtual, f"{name}\0secret\0".encode())
 
 
+def test_other_separators_can_be_configured(virtual: Virtual) -> None:
+    virtual.domain("a.example", account("max"))
+    assert not accepted(virtual, b"max!a.example\0secret\0")
+    (virtual.etc / "separators").write_text("@!\n")
+    assert accepted(virtual, b"max!a.example\0secret\0")
+    assert accepted(virtual, b"max@a.example\0secret\0")
+    assert not accepted(virtual, b"max%a.example\0secret\0")
+    assert accepted(virtual, b"max%a.example\0secret\0", VPOPMAIL_SEPARATORS="%")
+
+
 def test_the_domain_may_come_from_the_environment_or_the_local_address(virtual: Virtual) -> None:
     virtual.domain("a.example", account("max"))
     virtual.domain("b.example", account("max", hashed(b"other")))
