@@ -116,7 +116,7 @@ class Server:
     def talk(self, data: bytes = b"", source: str = "") -> bytes:
         """What it sends on a connection of its own, once data was all that came."""
         with self.connect(source) as connection:
-            with contextlib.suppress(ConnectionError):  # it may have gone without reading
+            with contextlib.suppress(OSError):  # it may have gone without reading
                 connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
             return read_all(connection)
