@@ -342,20 +342,15 @@ def recount(base: int, quota: "Quota") -> "Usage":
     return usage
 
 
-def reset(path: bytes, quota: "Quota") -> None:
-    """Make the file of the Maildir at path new for a quota, or remove it where there is none. Raises OSError."""
-    with _Based(path) as base:
-        lock = _locked(base)
-        try:
-            if quota:
-                recount(base, quota)
-                return
-            try:
-                os.unlink(FILE, dir_fd=base)
-            except FileNotFoundError:
-                pass
-        finally:
-            os.close(lock)
+def forget(path: bytes) -> None:
+    """The quota of the Maildir at path is another one: all is counted anew at the next need. Waits for no lock, which
+    anybody who may open the folder can hold for ever: a delivery that finds no file any more makes one. Never fails: a
+    file that stays is for another quota, and says so."""
+    try:
+        with _Based(path) as base:
+            os.unlink(FILE, dir_fd=base)
+    except OSError:
+        pass
 
 
 def used(path: bytes) -> tuple[int, int]:

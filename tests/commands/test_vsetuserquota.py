@@ -1,3 +1,6 @@
+import fcntl
+import os
+
 import pytest
 
 from tests.virtual import Virtual
@@ -30,6 +33,21 @@ def test_the_old_count_goes_with_the_old_quota(home: Virtual) -> None:
     assert home.run("vsetuserquota", "old@a.example", "100S").returncode == 0
     assert home.run("vuserinfo", "-Q", "old@a.example").stdout == b"30%\n"
     assert not sizes.exists() or sizes.read_text().startswith("100S\n")
+
+
+def test_no_mailbox_holds_up_the_change(home: Virtual) -> None:
+    maildir = home.folder / "domains/a.example/old/Maildir"
+    (maildir / "maildirsize").write_text("5S\n9999 9\n")
+    lock = os.open(maildir, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert home.run("vsetuserquota", "old@a.example", "100S").returncode == 0
+        maildir.chmod(0)
+        assert home.run("vsetuserquota", "old@a.example", "200S").returncode == 0
+        assert home.run("vsetuserquota", "old@a.example", "300S").returncode == 0
+    finally:
+        maildir.chmod(0o700)
+        os.close(lock)
 
 
 def test_a_domain_is_all_its_users(home: Virtual) -> None:

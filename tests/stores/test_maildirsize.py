@@ -1,6 +1,7 @@
 """maildirsize: what comes in, what is counted anew and when, and what is left when something fails."""
 
 import errno
+import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -243,8 +244,8 @@ def test_nothing_stays_open(folder: Path) -> None:
     assert not Counter(texts.quota(b"100S,3C")).has_room(bytes(folder), 1)
     with pytest.raises(maildirsize.Over):
         put(folder, b"x")
-    maildirsize.reset(bytes(folder), texts.quota(b"5S"))
     maildirsize.note(bytes(folder), 5)
+    maildirsize.forget(bytes(folder))
     assert maildirsize.begin_warning(bytes(folder), 0)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
@@ -258,13 +259,19 @@ def test_where_folders_cannot_be_locked_mail_is_taken(folder: Path, monkeypatch:
     assert (folder / "maildirsize").read_bytes() == b"100S,3C\n0 0\n1 1\n"
 
 
-def test_the_file_is_made_new_for_another_quota(folder: Path) -> None:
+def test_for_another_quota_all_is_counted_anew_whoever_holds_the_lock(folder: Path) -> None:
     put(folder, b"12345")
-    maildirsize.reset(bytes(folder), texts.quota(b"7C"))
-    assert (folder / "maildirsize").read_bytes() == b"7C\n5 1\n"
-    maildirsize.reset(bytes(folder), texts.Quota())
-    maildirsize.reset(bytes(folder), texts.Quota())
-    assert not (folder / "maildirsize").exists()
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        maildirsize.forget(bytes(folder))
+        maildirsize.forget(bytes(folder))
+        assert not (folder / "maildirsize").exists()
+    finally:
+        os.close(lock)
+    put(folder, b"678", b"7C")
+    assert (folder / "maildirsize").read_bytes() == b"7C\n5 1\n3 1\n"
+    maildirsize.forget(bytes(folder / "none"))
 
 
 def test_a_note_of_what_came_needs_a_file(folder: Path) -> None:

@@ -20,7 +20,6 @@ import os
 
 from qmailpy.formats import cdb as cdbfile
 from qmailpy.formats import netstrings, vpasswd, vpopmail
-from qmailpy.formats.maildirsize import Quota
 from qmailpy.formats.vpasswd import Account
 from qmailpy.stores import cdb, maildir, maildirsize, safeio
 from qmailpy.stores.vpopmail import stamps, trees
@@ -355,10 +354,7 @@ class Change:
             if folder:
                 self._discard(name, folder)
         for folder in plan.resized:
-            try:
-                maildirsize.reset(folder + MAILDIR, Quota())
-            except (FileNotFoundError, NotADirectoryError):
-                pass
+            maildirsize.forget(folder + MAILDIR)
         if plan.control is not None:
             self._replace(CONTROL, plan.control, MODE)
         if plan.free is not None:
