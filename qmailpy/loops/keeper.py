@@ -231,7 +231,7 @@ class Hold:
                 self._fork_spare()
             for fd, event in events:
                 if fd == line:
-                    self._receive()
+                    self._receive(event)
                 elif fd == reports:
                     self._complain(self._reports.recv(4096).translate(PRINTABLE))
                 elif fd in self._waiting:
@@ -242,10 +242,15 @@ class Hold:
                 self._reap()
         return 0
 
-    def _receive(self) -> None:
-        """A request, with its descriptors; without them this process has no room for more."""
+    def _receive(self, event: int) -> None:
+        """A request, with its descriptors; without them this process has no room for more. An empty one that is not the
+        end of the line is nobody's who has a connection: it is passed over."""
         client, passed, _, _ = self._line.recvmsg(TEXT, _socket.CMSG_SPACE(THREE.size), _socket.MSG_CMSG_CLOEXEC)
         descriptors = [fd for _, _, data in passed for (fd,) in FD.iter_unpack(data[: len(data) // FD.size * FD.size])]
+        if not client and not event & select.POLLHUP:
+            for fd in descriptors:
+                os.close(fd)
+            return
         if not client:
             self._asked = False
             for poller in self._free, self._full:

@@ -267,6 +267,16 @@ def test_at_the_limit_requests_wait_and_ends_are_seen(kept: Kept) -> None:
         os.close(fd)
 
 
+def test_an_empty_request_is_passed_over(kept: Kept) -> None:
+    line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, os.dup(kept.keeper.fd))
+    line.send(b"")
+    client, local = begun(kept)
+    assert pid_of(client, local)
+    line.close()
+    client.close()
+    os.close(local)
+
+
 def test_it_ends_when_nobody_can_ask_and_nobody_waits(kept: Kept) -> None:
     client, network = pair()
     offer = kept.keeper.offer(network, CLIENT)
