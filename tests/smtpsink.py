@@ -45,6 +45,7 @@ class Session:
         self.ended = False
         self.tls: ssl.SSLSocket | None = None
         self.client: dict[str, object] = {}
+        self.over = threading.Event()
         self.connection = connection
         self._script = script
         self._input = connection.makefile("rb")
@@ -69,6 +70,7 @@ class Session:
         finally:
             self._input.close()
             self.connection.close()
+            self.over.set()
 
     def _serve(self) -> None:
         if not self._answer("greeting"):
@@ -112,9 +114,16 @@ class Sink:
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         self._socket = socket.create_server((ip, port), family=family)
         self._script = script
-        self.sessions: list[Session] = []
+        self._sessions: list[Session] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those so far, once they are over: a client may have gone before its last line is read here."""
+        for session in self._sessions.copy():
+            session.over.wait(TIMEOUT)
+        return self._sessions
 
     @property
     def port(self) -> int:
@@ -126,7 +135,7 @@ class Sink:
                 connection, _ = self._socket.accept()
                 connection.settimeout(TIMEOUT)
                 session = Session(connection, self._script)
-                self.sessions.append(session)
+                self._sessions.append(session)
                 session.serve(self._context)
 
     def close(self) -> None:

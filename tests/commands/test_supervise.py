@@ -249,6 +249,8 @@ def test_a_service_that_was_left_running_is_taken_over(tmp_path: Path) -> None:
 
 def test_what_svc_has_said_outlives_supervise(tmp_path: Path) -> None:
     with Supervised(tmp_path / "sv", program=OURS) as service:
+        # A first start that is ended in its first milliseconds leaves no trace of this boot, nor of what was wanted.
+        assert eventually((tmp_path / "sv/supervise/child").exists)
         for letters, want in (("d", b"d"), ("u", b"u"), ("o", b"\0")):
             service.send(letters)
             assert eventually(lambda want=want: service.status().want == want)  # type: ignore[misc]

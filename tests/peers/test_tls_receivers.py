@@ -135,6 +135,7 @@ def s_server(certificate: Path, *options: str) -> Iterator[tuple[int, list[bytes
     try:
         assert eventually(lambda: listens(port))
         yield port, heard
+        thread.join(TIMEOUT)  # until QUIT is heard, or the end
     finally:
         process.kill()
         thread.join(TIMEOUT)
