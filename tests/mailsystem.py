@@ -15,6 +15,7 @@ import pytest
 
 from tests.accounts import NAMESPACE, sha512
 from tests.helpers import BIN, PYTHON, ROOT, environment, eventually, needs, run
+from tests.ports import free_port
 from tests.queuehomes import QueueHome
 from tests.servers import TIMEOUT, Log
 
@@ -101,8 +102,7 @@ class MailSystem(QueueHome):
 
     def _place(self, service: str, port_name: str) -> int:
         """Give a service a free port on loopback in place of its own."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
+        port = free_port()
         script = self.path / "service" / service / "run"
         text = script.read_text()
         assert f" 0 {port_name} " in text

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import eventually, needs
+from tests.ports import free_port
 from tests.servers import TIMEOUT, Server
 
 NAME = "mail.example"
@@ -230,8 +231,7 @@ def listens(port: int) -> bool:
 @contextlib.contextmanager
 def stunnel(folder: Path, text: str) -> Iterator[int]:
     """A stunnel of the lines text; gives the port on which it accepts."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     configuration = folder / f"stunnel{port}.conf"
     configuration.write_text(f"foreground=yes\npid=\nsyslog=no\n[it]\naccept=127.0.0.1:{port}\n{text}\n")
     process = subprocess.Popen([needs("stunnel4"), configuration], stderr=subprocess.DEVNULL)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tests.bench import load
 from tests.bench.home import Home
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = ROOT / "bin"
@@ -187,15 +188,6 @@ def dovecot_chain(program: str, variant: str, extra: str) -> Start:
             raise load.Trouble(stderr.read().decode(errors="replace").strip() or "dovecot does not answer")
 
     return start
-
-
-def free_port() -> int:
-    """For a server that cannot choose one itself."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def chains(system: bool) -> tuple[list[Chain], list[str]]:

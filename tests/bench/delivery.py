@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests import postfix
 from tests.bench import load, smtp, table
-from tests.bench.chains import BIN, debian, environment, free_port, tcpserver_of
+from tests.bench.chains import BIN, debian, environment, tcpserver_of
 from tests.bench.home import QMAIL, USER, message
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.bench.measures import Bench

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests import postfix
 from tests.bench import load, processes, table
-from tests.bench.chains import BIN, START_S, Server, debian, environment, free_port, tcpserver_of
+from tests.bench.chains import BIN, START_S, Server, debian, environment, tcpserver_of
 from tests.bench.home import Home, message
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.bench.measures import Bench

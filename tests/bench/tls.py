@@ -23,10 +23,10 @@ from tests.bench.chains import (
     debian,
     dovecot_chain,
     environment,
-    free_port,
     tcpserver_of,
 )
 from tests.bench.home import MAILDIRS, PASSWORD, USER, Home
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from tests.bench.measures import Bench

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import BIN, environment, eventually, needs, run
+from tests.ports import free_port
 from tests.servers import TIMEOUT, Server, public_folder, reachable_python, serve
 from tests.tls import Authority, descendants, holds, listens, needles, needs_root, openssl, stunnel
 
@@ -167,8 +168,7 @@ def test_wrong_usage_is_100(argv: list[str], code: int) -> None:
 
 
 def test_a_port_that_nobody_listens_on_is_said() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     done = run([OURS, "127.0.0.1", str(port), "true"])
     said = f"sslclient: unable to connect to 127.0.0.1 port {port}: connection refused\n"
     assert (done.returncode, done.stderr.decode()) == (111, said)
@@ -232,8 +232,7 @@ def test_the_key_is_in_the_process_that_does_tls_alone(authority: Authority) -> 
 @contextlib.contextmanager
 def openssl_server(authority: Authority, *options: str) -> Iterator[int]:
     """openssl s_server, which sends each line back turned round."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     argv = [needs("openssl"), "s_server", "-accept", f"127.0.0.1:{port}", "-quiet", "-rev", *options]
     process = subprocess.Popen(
         [*argv, "-cert", authority.folder / "mail.example.pem"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL

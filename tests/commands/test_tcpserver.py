@@ -16,6 +16,7 @@ import pytest
 
 from tests import dnsserver
 from tests.helpers import BIN, PYTHON, environment, eventually, needs, run
+from tests.ports import free_port
 from tests.queuehomes import QueueHome
 from tests.servers import OURS, TIMEOUT, Server, home, pop3, public_folder, reachable_python, serve
 from tests.tls import Authority, Client, talk
@@ -277,8 +278,7 @@ def test_a_port_is_a_name_of_services_too(tcpserver: str, root: None) -> None:
 
 
 def test_a_port_is_taken_modulo_65536(tcpserver: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with serve(tcpserver, "echo", "here", port=65536 + port) as server:
         assert server.port == port
         assert server.talk() == b"here\n"
@@ -804,8 +804,7 @@ def test_a_program_of_this_toolkit_runs_in_the_forked_process_unless_told_otherw
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
 def test_closed_descriptors_at_start_do_no_harm(closed: str) -> None:
     """From cron, or a careless init, 0 and 1 may be closed: then the listening socket must not get their numbers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     argv = ["sh", "-c", f'exec "$@" {closed}', "sh", str(OURS), "-vRHl0", "127.0.0.1", str(port), "cat"]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment())
     assert process.stderr is not None

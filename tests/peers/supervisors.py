@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.helpers import BIN, ROOT, eventually, needs, run
+from tests.ports import free_port
 from tests.servers import MESSAGES, NAME, PASSWORD, TIMEOUT, Home, Log, read_all
 
 LOGIN = f"user {NAME}\r\npass {PASSWORD}\r\nstat\r\nquit\r\n".encode()
@@ -75,8 +76,7 @@ def below(folder: Path) -> list[int]:
 def place(at: Home, tools: str = "ours") -> tuple[Path, int]:
     """Put the service into at.folder/service, with our softlimit and multilog or Debian's; its directory, and its
     port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     hidden = at.folder / "service" / ".pop3d"
     shutil.copytree(ROOT / "service" / "pop3d", hidden)
     softlimit, multilog = ("softlimit", "multilog") if tools == "ours" else (needs("softlimit"), needs("multilog"))

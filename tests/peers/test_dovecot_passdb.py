@@ -16,6 +16,7 @@ import pytest
 
 from tests.accounts import GID, UID, SystemAccounts, sha512, system_accounts
 from tests.helpers import BIN, environment, needs, run
+from tests.ports import free_port
 
 __all__ = ["system_accounts"]
 
@@ -73,8 +74,7 @@ class Dovecot:
     """A private server; run it in a with block."""
 
     def __init__(self, folder: Path, checker: str, prefix: Sequence[str] = (), **variables: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.log = folder / "log"
         self.config = folder / "dovecot.conf"
         self.prefix = list(prefix)

@@ -16,6 +16,7 @@ from tests import postfix
 from tests.commands.netstringd import in_home, programs
 from tests.helpers import BIN, environment, eventually, run
 from tests.peers.test_mtas import BODY, EXIM, HEADER, OWN_ETC, missing
+from tests.ports import free_port
 from tests.queuehomes import nobody
 from tests.servers import OURS as TCPSERVER
 from tests.servers import serve
@@ -66,11 +67,6 @@ def folder() -> Iterator[Path]:
         yield made
     finally:
         shutil.rmtree(made)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 from tests.helpers import BIN, PYTHON, ROOT, environment, eventually, needs, run
 from tests.mailsystem import HOST, PASSWORD, USER, MailSystem, answers, needs_root
+from tests.ports import free_port
 from tests.servers import TIMEOUT, Server
 
 PAGE = (ROOT / "doc" / "TLS.md").read_text()
@@ -176,8 +177,7 @@ def test_stunnel_stands_in_front(system: MailSystem, tmp_path: Path) -> None:
     with pop3d, smtpd:
         ports = {}
         for name, old in (("pop3s", 995), ("submissions", 465)):
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                ports[name] = free.getsockname()[1]
+            ports[name] = free_port()
             text = text.replace(f"accept = {old}\n", f"accept = 127.0.0.1:{ports[name]}\n")
         text = text.replace(":1109", f":{pop3d.port}").replace(":1465", f":{smtpd.port}")
         (tmp_path / "conf").write_text(f"foreground = yes\npid =\n{text}\n")

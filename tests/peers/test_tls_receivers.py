@@ -16,7 +16,8 @@ from tests import postfix
 from tests.authority import Authority
 from tests.helpers import BIN, environment, eventually, needs, run
 from tests.peers.test_mtas import missing
-from tests.peers.test_receivers import EXIM_CONFIGURATION, MESSAGE, RECIPIENT, SENDER, exim, free_port
+from tests.peers.test_receivers import EXIM_CONFIGURATION, MESSAGE, RECIPIENT, SENDER, exim
+from tests.ports import free_port
 from tests.queuehomes import nobody
 from tests.servers import TIMEOUT
 
