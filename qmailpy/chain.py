@@ -17,10 +17,10 @@ QMAILPY_COLD, set and not empty, turns warm steps off: every step is a real exec
 """
 
 import errno
-import fcntl
 import gc
 import os
 import sys
+import time
 from _collections_abc import Callable  # collections.abc imports a megabyte with it
 
 from qmailpy import registry, strerr
@@ -33,13 +33,17 @@ COLD = b"QMAILPY_COLD"
 SEARCH_ON = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR})
 NOT_FOR_US = SEARCH_ON - {errno.ENOENT}  # of a file that is there; its interpreter is not, with ENOENT
 
-KEPT_FROM = 100  # attempt's copies of 1 and 2 lie above any number that a chain gives a meaning to
-KEPT_FROM_IF_FEW = 10  # the same under a small limit on descriptors
+REHEARSALS = 16  # Python changes the code of a function at its eighth call, and at later ones
+REHEARSAL_S = 0.1  # for each command
 
 LAUNCHER_SIZE = 4096  # bytes; a longer file is nobody's launcher
 LOCALES = frozenset({b"C.UTF-8", b"C.utf8", b"UTF-8"})  # what Python sets LC_CTYPE to in place of C (PEP 538)
 
 Env = dict[bytes, bytes]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qmailpy.unix.stage import Stage
 
 
 class Exec:
@@ -247,7 +251,7 @@ def attempt(step: Exec, env: Env, keep: tuple[int, ...] = ()) -> int:
     Raises OSError if there can be no process for that one.
     """
     try:
-        copies = {fd: _keep(fd) for fd in (1, 2)}
+        copies = {fd: fds.set_aside(fd) for fd in (1, 2)}
     except OSError:  # no room for them
         return _wait_for(step, env)
     before = _Toolkit.kept  # not empty in an attempt within an attempt
@@ -260,26 +264,7 @@ def attempt(step: Exec, env: Env, keep: tuple[int, ...] = ()) -> int:
         signals.forget_handlers()
         _Toolkit.kept = before
         for fd, copy in copies.items():
-            try:
-                if copy is None:
-                    os.close(fd)
-                else:
-                    os.dup2(copy, fd)
-                    os.close(copy)
-            except OSError:  # closed by a program that closes everything
-                pass
-
-
-def _keep(fd: int) -> int | None:
-    """A close-on-exec copy of fd with a high number; None if fd is closed. Raises OSError if there is no room."""
-    for lowest in (KEPT_FROM, KEPT_FROM_IF_FEW):
-        try:
-            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
-        except OSError as e:
-            if e.errno == errno.EBADF:
-                return None
-            error = e
-    raise error
+            fds.put_back(fd, copy)
 
 
 def spawn(child: Callable[[], int | Exec], env: Env, who: str) -> int:
@@ -398,8 +383,11 @@ def preload(argv: list[bytes], env: Env) -> None:
     """Import the commands of this toolkit that stand in argv, and set what is in memory aside from collection.
 
     For long-lived programs that fork: the children then import nothing, and share these pages. A command's module
-    may have a function prepare(), for what each of its processes would otherwise have to do first.
+    may have a function prepare(), for what each of its processes would otherwise have to do first, and another one,
+    rehearse(stage, word, env): it does on a stage (unix/stage) what the command does in a process of its own, word
+    being what it is called here, as far as that leaves nothing behind.
     """
+    plays: list[Callable[[Stage], object]] = []
     for word in argv:
         name = command_of(word, env)
         if name:
@@ -411,9 +399,34 @@ def preload(argv: list[bytes], env: Env) -> None:
             prepare = getattr(sys.modules[module], "prepare", None)
             if prepare is not None:
                 prepare()
+            of = getattr(sys.modules[module], "rehearse", None)
+            if of is not None:
+                plays.append(_play(of, word, env))
+    if plays:
+        rehearse(plays)
     gc.collect()
     gc.freeze()
     gc.enable()  # whoever forks lives long
+
+
+def _play(of: "Callable[[Stage, bytes, Env], object]", word: bytes, env: Env) -> "Callable[[Stage], object]":
+    return lambda stage: of(stage, word, env)
+
+
+def rehearse(plays: "list[Callable[[Stage], object]]") -> None:
+    """Play each as often as Python needs to adapt to it."""
+    from qmailpy.unix import stage as stages
+
+    for play in plays:
+        try:
+            with stages.Stage() as stage:
+                end = time.monotonic() + REHEARSAL_S
+                for _ in range(REHEARSALS):
+                    play(stage)
+                    if time.monotonic() > end:  # such as a name service that is far away
+                        break
+        except OSError:  # it was a rehearsal
+            pass
 
 
 def _environment() -> Env:

@@ -66,6 +66,10 @@ from qmailpy.chain import Env, Exec
 from qmailpy.formats import fd3
 from qmailpy.stores.accounts import Refusal, handover, passwd
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qmailpy.unix.stage import Stage
+
 PROGRAM = b"checkpassword"
 USAGE = b"checkpassword program [ arg ... ]"
 
@@ -75,6 +79,17 @@ DAY = 86400  # seconds
 def prepare() -> None:
     """Have the name service read its configuration and libcrypt be linked, once for all that are forked."""
     passwd.prepare()
+
+
+def rehearse(stage: "Stage", word: bytes, env: Env) -> None:
+    """A login with the right password, up to where its user would be become."""
+
+    def act() -> None:
+        _, password, _ = handover.receive()
+        passwd.rehearse(password)
+        fd3.wipe(password)
+
+    stage.play(b"", act, packet=b"x\0x\0\0")
 
 
 def main(argv: list[bytes], env: Env) -> int | Exec:

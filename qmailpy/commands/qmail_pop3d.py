@@ -51,6 +51,10 @@ from qmailpy.stores import maildir
 from qmailpy.unix import signals
 from qmailpy.unix.timed import Peer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qmailpy.unix.stage import Stage
+
 PROGRAM = b"qmail-pop3d"
 INVOKED_AS_ROOT = b"qmail-pop3d invoked as uid 0, terminating\n"
 
@@ -168,6 +172,22 @@ def serve(peer: Peer, path: bytes) -> None:
         peer.write(NO_SCAN)
         return
     Session(peer, paths, sizes).run()
+
+
+def rehearse(stage: "Stage", word: bytes, env: Env) -> None:
+    """A session with one message."""
+    path = stage.folder() + b"/Maildir"
+    if not os.path.isdir(path):
+        maildir.make(path)
+        with open(path + b"/cur/1:2,", "wb") as f:
+            f.write(b"Subject: rehearsal\n\n")
+            os.utime(f.fileno(), (1, 1))
+
+    def act() -> None:
+        with Peer(TIMEOUT) as peer:
+            serve(peer, path)
+
+    stage.play(b"STAT\r\nUIDL\r\nLIST\r\nRETR 1\r\nQUIT\r\n", act)
 
 
 def main(argv: list[bytes], env: Env) -> int:

@@ -89,6 +89,10 @@ from qmailpy.protocols import pop3, sasl
 from qmailpy.unix import fds, signals
 from qmailpy.unix.timed import Peer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qmailpy.unix.stage import Stage
+
 PROGRAM = b"qmail-popup"
 
 TIMEOUT = 1200  # seconds per read and per write, qmail-popup(8)
@@ -201,6 +205,12 @@ def serve(peer: Peer, host: bytes, subprogram: list[bytes], env: Env) -> None:
             return
         peer.write(reply)
     peer.drain()
+
+
+def rehearse(stage: "Stage", word: bytes, env: Env) -> None:
+    """A client who logs in with a subprogram that refuses it: ourselves, with too few arguments."""
+    step = Exec([word, b"rehearsal", word], env)
+    stage.play(b"CAPA\r\nUSER x\r\nPASS x\r\n", lambda: chain.attempt(step, env, tuple(fds.descriptors())))
 
 
 def main(argv: list[bytes], env: Env) -> int:

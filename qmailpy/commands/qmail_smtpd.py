@@ -170,6 +170,10 @@ from qmailpy.stores import cdb, control, injection, programs, queue
 from qmailpy.stores.home import home
 from qmailpy.unix import fds, signals, timed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qmailpy.unix.stage import Stage
+
 PROGRAM = b"qmail-smtpd"
 
 TIMEOUT = 1200  # seconds per read and per write, qmail-smtpd(8)
@@ -208,6 +212,11 @@ PRINTABLE = bytes(range(33, 127))
 def prepare() -> None:
     """What each process would do first, once for all that are forked."""
     queue.prepare()
+
+
+def rehearse(stage: "Stage", word: bytes, env: Env) -> None:
+    """A client who thinks better of it."""
+    stage.play(b"EHLO rehearsal\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n", lambda: main([word], env))
 
 
 def serves_again(argv: list[bytes]) -> bool:

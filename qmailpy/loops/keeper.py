@@ -24,7 +24,7 @@ import struct
 from _collections_abc import Callable
 
 from qmailpy import strerr
-from qmailpy.formats import ucspitls
+from qmailpy.formats import sslenviron, ucspitls
 from qmailpy.loops.connect import Deadline
 from qmailpy.unix import fds, processes, timed
 
@@ -101,6 +101,25 @@ class Keeper:
         for sock in (theirs, their_control):
             sock.close()
         return local.detach(), control.detach()
+
+
+class Rehearsed(Keeper):
+    """One that has answered before it is asked, and needs no process."""
+
+    __slots__ = ("_other",)
+
+    def __init__(self) -> None:
+        line, self._other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        super().__init__(line, 0)
+
+    def _ask(self, network: int, client: bytes, command: bytes) -> tuple[int, int]:
+        ours = super()._ask(network, client, command)
+        passed = self._other.recvmsg(TEXT, _socket.CMSG_SPACE(THREE.size))[1]
+        descriptors = THREE.unpack(passed[0][2])
+        os.write(descriptors[2], ucspitls.build(sslenviron.connection(b"TLSv1.3", b"AES", 256, b"", b"", b"")))
+        for fd in descriptors:
+            os.close(fd)
+        return ours
 
 
 def _given(fd: int) -> int:

@@ -13,13 +13,15 @@ from qmailpy import strerr
 from qmailpy.formats import addresses, options, sslenviron, tcpenviron, ucspitls
 from qmailpy.formats.numbers import scan
 from qmailpy.loops import accept, connect, pool
-from qmailpy.loops.keeper import Failed, Hold, Keeper
+from qmailpy.loops.keeper import Failed, Hold, Keeper, Rehearsed
 from qmailpy.loops.keeper import start as start_keeper
 from qmailpy.unix import fds, ids, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from qmailpy.unix.stage import Stage
 
 Env = dict[bytes, bytes]
 
@@ -100,6 +102,14 @@ class Settings:
         if self.tls == NEVER and self.certificate is not None:
             self.tls = DELAYED
 
+    def quiet(self) -> "Settings":
+        """The same for a connection that neither log nor name servers are to know of."""
+        settings = Settings(self.program)
+        settings.__dict__.update(self.__dict__)
+        settings.verbosity = settings.remote_host = settings.remote_info = 0
+        settings.local_host = b""
+        return settings
+
     def say(self, text: bytes) -> None:
         strerr.say(b"%s: %s\n" % (self.program, text))
 
@@ -178,6 +188,7 @@ class Connection:
     def __init__(self, server: "Server", fd: int, remote: accept.Address) -> None:
         self.server = server
         self.settings = server.settings
+        self.keeper = server.keeper
         self.fd = fd
         self.remote_ip, self.interface = accept.shown(remote[0])
         self.remote_port = remote[1]
@@ -245,7 +256,7 @@ class Connection:
 
     def _begin_tls(self, env: Env, described: Env) -> Env:
         """The connection is under TLS from now on, and fd is what stands for it. Raises Failed."""
-        keeper, settings = self.server.keeper, self.settings
+        keeper, settings = self.keeper, self.settings
         assert keeper is not None
         network, self.fd = self.fd, -1
         self.fd, variables = keeper.begin(network, self._client(described), settings.handshake_s)
@@ -258,7 +269,7 @@ class Connection:
 
     def _offer_tls(self, env: Env, described: Env) -> Env:
         """Let the program begin TLS. Raises Failed."""
-        keeper = self.server.keeper
+        keeper = self.keeper
         assert keeper is not None
         self.offered = keeper.offer(self.fd, self._client(described))
         env = sslenviron.forget(env)
@@ -424,6 +435,24 @@ class Server:
         self.acceptor = accept.Acceptor(
             listening, self.children, self._connected, self._ended, self._changed, self._short, self.pool
         )
+
+    def rehearse(self) -> None:
+        """What each forked process does before the program."""
+        self.outside.chain.rehearse([self._rehearse])
+
+    def _rehearse(self, stage: "Stage") -> None:
+        """A connection from and to this machine, about which nobody is asked and nothing is said. Raises OSError."""
+        listening = _socket.socket(self.family, _socket.SOCK_STREAM)
+        calling = _socket.socket(self.family, _socket.SOCK_STREAM)
+        listening.bind(("::1" if self.family == _socket.AF_INET6 else "127.0.0.1", 0))
+        listening.listen(1)
+        calling.connect(listening.getsockname())
+        fd, (ip, port, *_) = listening._accept()  # type: ignore[attr-defined]  # as in loops/accept
+        connection = Connection(self, fd, (ip, port))
+        connection.settings = self.settings.quiet()
+        connection.keeper = Rehearsed()
+        stage.play(b"", connection.prepare)
+        connection.end()
 
     def run(self) -> None:
         self._changed()
@@ -635,7 +664,9 @@ def start(settings: Settings, host: bytes, port: int, program: list[bytes], env:
     os.close(0)
     os.close(1)
     fds.fill_standard()  # what a pool has is not to have the numbers of a connection
-    return Server(settings, program, env, listening, outside, keeper)
+    server = Server(settings, program, env, listening, outside, keeper)
+    server.rehearse()
+    return server
 
 
 def serve(

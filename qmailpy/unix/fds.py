@@ -6,10 +6,13 @@ spares a warm step the listing of /proc/self/fd, 150 microseconds in a process t
 """
 
 import errno
+import fcntl
 import os
 import stat
 
 HIGHEST = 1 << 20  # no descriptor is above, where the system has no limit
+
+ASIDE = 100, 10  # from where on copies lie: above any number that a chain gives a meaning to; under a small limit
 
 
 class _Handed:
@@ -43,11 +46,11 @@ def _note(fd: int) -> None:
         _Handed.numbers = tuple(sorted((*_Handed.numbers, fd)))
 
 
-def fill_standard() -> None:
-    """Have something on 0, 1 and 2, here and not for the next program: what is opened later gets other numbers."""
+def fill_standard(last: int = 2) -> None:
+    """Have something on 0 to last, here and not for the next program: what is opened later gets other numbers."""
     while True:
         fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        if fd > 2:
+        if fd > last:
             os.close(fd)
             return
 
@@ -77,6 +80,31 @@ def move(source: int, target: int) -> None:
         return
     copy(source, target)
     os.close(source)
+
+
+def set_aside(fd: int) -> int | None:
+    """A copy of fd with a high number, here and not for the next program; None if fd is closed. Raises OSError if there
+    is no room."""
+    for lowest in ASIDE:
+        try:
+            return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError as e:
+            if e.errno == errno.EBADF:
+                return None
+            error = e
+    raise error
+
+
+def put_back(fd: int, copy: int | None, inheritable: bool = True) -> None:
+    """Have fd as it was; copy, from set_aside, is closed."""
+    try:
+        if copy is None:
+            os.close(fd)
+        else:
+            os.dup2(copy, fd, inheritable)
+            os.close(copy)
+    except OSError:  # closed by a program that closes everything
+        pass
 
 
 def close_on_exec(kept: tuple[int, ...] = ()) -> None:
@@ -145,7 +173,6 @@ def write_all(fd: int, data: bytes) -> None:
 
 def unread(fd: int) -> int:
     """How many bytes wait in a pipe, of which fd is either end. Raises OSError."""
-    import fcntl
     import sys
     import termios
 

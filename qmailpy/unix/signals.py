@@ -88,6 +88,26 @@ def forget_handlers() -> None:
         default(_caught.pop())
 
 
+class Handlers:
+    """What happens at the signals that chains change, to be put back."""
+
+    __slots__ = ("_caught", "_pipe", "_wakeup")
+
+    def __init__(self) -> None:
+        self._caught = {number: _signal.getsignal(number) for number in _caught}
+        self._pipe = _signal.getsignal(PIPE)
+        self._wakeup = _signal.set_wakeup_fd(-1)
+        wake(self._wakeup)
+
+    def put_back(self) -> None:
+        forget_handlers()
+        _signal.signal(PIPE, self._pipe)
+        for number, handler in self._caught.items():
+            _signal.signal(number, handler)
+        _caught.update(self._caught)
+        wake(self._wakeup)
+
+
 def undo_python() -> None:
     """Python ignores SIGPIPE and SIGXFSZ and catches SIGINT when it starts; a C program finds them at default."""
     default(PIPE)

@@ -1,0 +1,69 @@
+"""What a server rehearses before its first connection: it succeeds, is heard by nobody, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from qmailpy import registry
+from tests.helpers import BIN, ROOT, environment
+
+REHEARSED = sorted(
+    name
+    for name, command in registry.COMMANDS.items()
+    if hasattr(import_module("qmailpy.commands." + command.module), "rehearse")
+)
+
+# As often as preload does it, and with what it would not tell: an error on the stage.
+CODE = """
+import os, sys
+from qmailpy import chain, registry
+from qmailpy.unix import fds, stage
+fds.remember()
+chain._Toolkit.folder = os.path.dirname(sys.argv[1])
+chain._know_launchers()
+env, word = dict(os.environb), os.fsencode(sys.argv[1])
+name = os.path.basename(sys.argv[1])
+assert chain.command_of(word, env) == name
+module = __import__("qmailpy.commands." + registry.COMMANDS[name].module, fromlist=["rehearse"])
+getattr(module, "prepare", lambda: None)()
+ids = os.getresuid(), os.getresgid(), os.getgroups()
+before = sorted(fds.descriptors())
+for _ in range(2):
+    with stage.Stage() as on:
+        for _ in range(chain.REHEARSALS):
+            module.rehearse(on, word, env)
+assert sorted(fds.descriptors()) == before
+assert (os.getresuid(), os.getresgid(), os.getgroups()) == ids
+"""
+
+
+@pytest.mark.parametrize("name", REHEARSED)
+def test_a_command_rehearses_without_an_error_or_a_trace(name: str, tmp_path: Path) -> None:
+    before = {name for place in ("/dev/shm", "/tmp") for name in os.listdir(place) if name.startswith("rehearsal.")}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, BIN / name],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(ROOT), QMAILHOME=str(tmp_path), TCPREMOTEIP="127.0.0.1"),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert list(tmp_path.iterdir()) == []
+    after = {name for place in ("/dev/shm", "/tmp") for name in os.listdir(place) if name.startswith("rehearsal.")}
+    assert after <= before
+
+
+def test_without_room_for_a_rehearsal_there_is_none() -> None:
+    code = CODE.partition("ids =")[0] + "chain.preload([word], env)"
+    code = code.replace("fds.remember()", "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))")
+    done = subprocess.run(
+        [sys.executable, "-c", code, BIN / "qmail-pop3d"],
+        env=environment(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
