@@ -61,7 +61,8 @@ ENVIRONMENT
     TLSUSER         the account that processes doing TLS run as, if sslserver is started as root: a name or number,
                     nobody unless set. It should be no other program's
     QMAILPY_TLSAGAIN
-                    how many connections a process doing TLS may serve, one after the other, 1 unless set: see SECURITY
+                    how many connections of one client a process doing TLS may serve, one after the other, 100 unless
+                    set: see SECURITY
     QMAILHOME       where control is, /var/qmail unless set
     UID, GID, MAXCONNIP, MAXCONNC, MAXLOAD, DIEMSG, DNSCACHEIP, QMAILPY_COLD
                     as for tcpserver(1)
@@ -119,8 +120,10 @@ SECURITY
     On machines other than x86_64 and aarch64 there is no list of allowed system calls: limits keep the process from
     opening and forking, and nothing keeps it from executing and signalling.
 
-    With QMAILPY_TLSAGAIN a process may serve another connection when one has had a good end. That costs less than a
-    third of a new one; but whoever takes over such a process, by an error of the library, has those that follow.
+    When a connection has had a good end, its process waits ten seconds for another one from the same address, which
+    costs a third of what a new process does. It never serves two addresses. But whoever takes such a process over, by
+    an error of the library, has the connections that follow from the address that he came from, as of others behind
+    the same router; with QMAILPY_TLSAGAIN=1 each connection has a process of its own.
 
     Whoever can read a file of CERTFILE has the key. It may belong to root and be closed to all others.
 

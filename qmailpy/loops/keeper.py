@@ -21,6 +21,7 @@ import fcntl
 import os
 import select
 import struct
+import time
 from _collections_abc import Callable
 
 from qmailpy import strerr
@@ -38,7 +39,8 @@ PROGRAMS_FROM_IF_FEW = 10
 
 LATE_S = 10  # that an answer may take beyond the handshake
 
-SPARES, KEPT = 2, 10  # processes that wait for a connection, at least and at most
+SPARES = 2  # processes that wait for a connection, whoever has it
+KEPT, KEPT_S = 20, 10  # those that wait for another one of the same client, at most, and how long
 BUSY_MS, ENDING_MS, FULL_MS = 10_000, 500, 50  # after which to look who has ended
 
 PRINTABLE = bytes(ch if 32 <= ch <= 126 else ord("?") for ch in range(256))
@@ -195,6 +197,18 @@ class Waiting:
             os.close(fd)
 
 
+class Used:
+    """A process that has had a connection, of this client, or has it still."""
+
+    __slots__ = ("client", "line", "pid", "until")
+
+    def __init__(self, pid: int, line: "_socket.socket", client: bytes) -> None:
+        self.pid = pid
+        self.line = line
+        self.client = client
+        self.until = 0.0  # when it is no longer waited for that he comes again; seconds of time.monotonic
+
+
 class Hold:
     """The keeper at work.
 
@@ -202,9 +216,10 @@ class Hold:
     to the certificates, and says whether processes that have been forked before are out of date; serve(reports, line)
     is such a process (loops/tls): it waits for one connection, and serves that; complain(text) writes to the log.
 
-    SPARES processes are forked ahead of time. again: one that says so on its line can have another connection; KEPT
-    of them may wait. Who has ended is looked for whenever something else is to be done, and now and then: a signal for
-    each would cost more than it tells."""
+    SPARES processes are forked ahead of time. again: one that says so on its line can have another connection, of the
+    same client and of no other: what he might have made of the process he can do to himself alone. KEPT of them may
+    wait for KEPT_S. Who has ended is looked for whenever something else is to be done, and now and then: a signal for each
+    would cost more than it tells."""
 
     def __init__(
         self,
@@ -227,7 +242,8 @@ class Hold:
         self._waiting: dict[int, Waiting] = {}  # by the number of the control socket
         self._spares: dict[int, _socket.socket] = {}  # pid -> the line to it
         self._lost = False  # a spare has ended by itself: no new one before it is needed
-        self._working: dict[int, tuple[int, _socket.socket]] = {}  # line's number -> pid of one that may serve again
+        self._working: dict[int, Used] = {}  # by the number of the line: those that may serve again
+        self._kept: dict[int, Used] = {}  # by pid: those that can, the longest kept first
         self._busy = 0  # processes that have a connection
         self._asked = True  # whether anybody can ask still
         self._reports, self._reporting = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)
@@ -245,6 +261,8 @@ class Hold:
             full = self._busy >= self._limit
             short = len(self._spares) < SPARES and not self._lost
             patience_ms = (FULL_MS if full else BUSY_MS if self._asked else ENDING_MS) if self._busy else None
+            if self._kept and patience_ms is None:
+                patience_ms = KEPT_S * 1000
             events = (self._full if full else self._free).poll(0 if short else patience_ms)
             if short and not events:  # who asks comes first
                 self._fork_spare()
@@ -257,6 +275,8 @@ class Hold:
                     self._hear(self._waiting[fd], event)
                 elif fd in self._working:
                     self._take_back(fd)
+            if self._kept:
+                self._let_go(KEPT)
             if self._busy:
                 self._reap()
         return 0
@@ -313,43 +333,62 @@ class Hold:
                 line.close()
             self._busy += len(self._spares)  # until they have been reaped
             self._spares = {}
+            self._let_go(0)
             for fd in list(self._working):
-                self._stop_waiting_for(fd).close()
+                self._stop_waiting_for(fd).line.close()
         three = THREE.pack(waiting.network, waiting.local, waiting.control)
-        while self._spares or self._fork_spare():
-            pid, line = self._spares.popitem()
+        while (used := self._process(waiting.client)) is not None:
             self._busy += 1
             try:
-                line.sendmsg([command + waiting.client], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, three)])
+                used.line.sendmsg([command + waiting.client], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, three)])
             except OSError:  # it has been killed
-                line.close()
+                used.line.close()
                 continue
             if self._again:
-                self._working[line.fileno()] = pid, line
+                self._working[used.line.fileno()] = used
                 for poller in self._free, self._full:
-                    poller.register(line, select.POLLIN)
+                    poller.register(used.line, select.POLLIN)
             else:
-                line.close()
+                used.line.close()
             return
 
-    def _stop_waiting_for(self, fd: int) -> "_socket.socket":
+    def _process(self, client: bytes) -> Used | None:
+        """One that this client has had before, or a new one."""
+        for used in reversed(self._kept.values()):
+            if used.client == client:
+                return self._kept.pop(used.pid)
+        if self._spares or self._fork_spare():
+            return Used(*self._spares.popitem(), client)
+        return None
+
+    def _stop_waiting_for(self, fd: int) -> Used:
         for poller in self._free, self._full:
             poller.unregister(fd)
-        return self._working.pop(fd)[1]
+        return self._working.pop(fd)
 
     def _take_back(self, fd: int) -> None:
         """A process is done with its connection, or has ended."""
-        pid = self._working[fd][0]
-        line = self._stop_waiting_for(fd)
+        used = self._stop_waiting_for(fd)
         try:
-            done = line.recv(1, _socket.MSG_DONTWAIT)
+            done = used.line.recv(1, _socket.MSG_DONTWAIT)
         except OSError:
             done = b""
-        if done and len(self._spares) < KEPT:
-            self._spares[pid] = line
+        if done:
+            used.until = time.monotonic() + KEPT_S
+            self._kept[used.pid] = used
             self._busy -= 1
         else:
-            line.close()
+            used.line.close()
+
+    def _let_go(self, most: int) -> None:
+        """Of those that are kept, whoever has waited long enough, and the oldest above this number."""
+        now = time.monotonic()
+        for used in list(self._kept.values()):
+            if len(self._kept) <= most and used.until > now:
+                return
+            del self._kept[used.pid]
+            used.line.close()
+            self._busy += 1  # until it has been reaped
 
     def _fork_spare(self) -> bool:
         self._lost = True
@@ -371,6 +410,8 @@ class Hold:
             if pid in self._spares:
                 self._spares.pop(pid).close()
                 self._lost = True
+            elif pid in self._kept:
+                self._kept.pop(pid).line.close()
             else:
                 self._busy -= 1
             if os.WIFSIGNALED(status):

@@ -34,7 +34,7 @@ LOGGABLE = bytes(ch if 33 <= ch <= 126 and ch not in b"%:" else ord("?") for ch 
 
 ERRORS, EVERYTHING = 1, 2  # verbosity
 ACCOUNT, NOBODY = b"TLSUSER", b"nobody"  # whose processes do TLS, if root starts them
-TLS_AGAIN = b"QMAILPY_TLSAGAIN"  # how many connections one of them may serve, one after the other
+TLS_AGAIN = b"QMAILPY_TLSAGAIN"  # how many connections of one client one of them may serve, one after the other
 SPARE = 10  # of them, beyond two for each connection that is allowed: those that end slowly
 WISH = b"UCSPITLS"  # how far programs are to offer TLS; a rule may say otherwise
 
@@ -595,7 +595,7 @@ def keep(
             fds.widen()
             jail = confine.Jail(env.get(ACCOUNT) or NOBODY)
             cell = confine.Cell()
-            again = max(scan(env.get(TLS_AGAIN, b"1"))[0], 1)
+            again = max(scan(env.get(TLS_AGAIN, b"%d" % AGAIN))[0], 1)
             terms = tls.Terms(settings.handshake_s, settings.idle_s, depth, again)
             hold = Hold(
                 line,

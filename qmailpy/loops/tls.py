@@ -42,6 +42,7 @@ AT_ONCE = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
 LIBRARY = ssl.OPENSSL_VERSION.encode()
 
 EMPTY = memoryview(b"")
+BLANK = bytes(BLOCK)
 
 
 class Refused(Exception):
@@ -133,6 +134,8 @@ def serve(certificates, terms: Terms, jail: confine.Jail, cell: confine.Cell, re
         code = _serve_one(certificates, terms, text, PASSED.unpack(passed[0][2]), reporting)
         if code or not left:
             break
+        for block in terms.blocks:
+            block[:] = BLANK
         try:
             waiting.send(DONE, AT_ONCE)
         except OSError:  # the keeper has ended

@@ -34,6 +34,8 @@ CHAIN, KEY = b"fullchain.pem", b"privkey.pem"
 
 LIFETIME_S = 86400  # of a context: the keys of its tickets must not live as long as a server does
 
+CLEANSE_PLAINTEXT = 2  # SSL_OP_CLEANSE_PLAINTEXT of OpenSSL 3.0 on: what was decrypted is wiped when it has been read
+
 CERTIFICATE_MARK, KEY_MARK = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
 
 # Where systems keep the roots that they trust, if OpenSSL's own default is no file.
@@ -318,6 +320,8 @@ def _context(protocol: int, ciphers: bytes) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if ssl.OPENSSL_VERSION_INFO >= (3,):
+        context.options |= CLEANSE_PLAINTEXT
     if ciphers:
         try:
             context.set_ciphers(os.fsdecode(ciphers))

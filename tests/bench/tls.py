@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 IDLE = 20  # sessions whose memory is measured
 LEVELS = 1, 4, 16
-REUSED = "100"  # connections that one process for TLS may serve, where it may serve several
+ONCE, REUSED = "1", "100"  # connections of this one client that a process for TLS may serve
 REQUESTS = [*load.login(USER, PASSWORD)[:2], (b"QUIT\r\n", load.LINE)]
 
 STUNNEL = """\
@@ -169,7 +169,7 @@ def _makers(bench: "Bench") -> dict[str, Make]:
     makers: dict[str, Make] = {}
     chains = {chain.name: chain for chain in bench.chains}
     if "ours" in chains:
-        makers = {"ours": partial(_ours, "1"), "ours, reused": partial(_ours, REUSED)}
+        makers = {"ours": partial(_ours, REUSED), "ours, used once": partial(_ours, ONCE)}
     stunnel = debian("stunnel4")
     if stunnel is None:
         print("stunnel is left out: apt-get install stunnel4", flush=True)

@@ -178,15 +178,15 @@ def test_processes_that_are_out_of_date_are_replaced_before_the_next_connection(
 
 @pytest.fixture
 def kept_again() -> Iterator[Kept]:
-    made = Kept(20, again=True)
+    made = Kept(keeper.KEPT + 10, again=True)
     yield made
     os.kill(made.keeper.pid, signal.SIGKILL)
     os.waitpid(made.keeper.pid, 0)
 
 
-def served(kept: Kept) -> int:
+def served(kept: Kept, who: bytes = CLIENT) -> int:
     """The process of a connection that has had its end."""
-    client, local = begun(kept)
+    client, local = begun(kept, who)
     pid = pid_of(client, local)
     client.close()
     assert os.read(local, 1) == b""
@@ -200,6 +200,36 @@ def test_a_process_that_says_so_serves_again_but_not_once_it_is_out_of_date(kept
     os.write(kept_again.out_of_date[1], b"x")
     assert served(kept_again) not in pids
     assert eventually(lambda: not kept_again.children() & pids)
+
+
+def test_a_process_that_has_served_one_client_never_serves_another(kept_again: Kept) -> None:
+    clients = CLIENT, b"192.0.2.2 ", b"192.0.2.1 mail.example", b"2001:db8::1 "
+    turns = [(who, served(kept_again, who)) for _ in range(4) for who in clients]
+    pids = {who: {pid for client, pid in turns if client == who} for who in clients}
+    assert all(len(some) < 4 for some in pids.values())
+    assert sum(map(len, pids.values())) == len(set().union(*pids.values()))
+
+
+def test_a_process_waits_a_while_for_its_client_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "KEPT_S", 0.05)
+    made = Kept(20, again=True)
+    try:
+        pid = served(made)
+        assert eventually(lambda: pid not in made.children() and len(made.children()) == keeper.SPARES)
+        assert served(made) != pid
+    finally:
+        os.kill(made.keeper.pid, signal.SIGKILL)
+        os.waitpid(made.keeper.pid, 0)
+
+
+def test_a_process_that_dies_while_it_waits_is_not_missed(kept_again: Kept) -> None:
+    pids = {served(kept_again) for _ in range(3)}
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    assert served(kept_again) not in pids
 
 
 def test_of_many_that_could_serve_again_a_few_are_kept(kept_again: Kept) -> None:
