@@ -57,9 +57,11 @@ def test_a_command_rehearses_without_an_error_or_a_trace(name: str, tmp_path: Pa
     assert after <= before
 
 
-def test_without_room_for_a_rehearsal_there_is_none() -> None:
-    code = CODE.partition("ids =")[0] + "chain.preload([word], env)"
-    code = code.replace("fds.remember()", "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))")
+@pytest.mark.parametrize("limit", ["RLIMIT_NOFILE, (6, 6)", "RLIMIT_FSIZE, (0, 0)"])
+def test_without_room_for_a_rehearsal_there_is_none(limit: str) -> None:
+    code = CODE.partition("ids =")[0] + "signals.default(signals.XFSZ); chain.preload([word], env)"
+    code = code.replace("fds, stage", "fds, signals, stage")
+    code = code.replace("fds.remember()", f"import resource; resource.setrlimit(resource.{limit})")
     done = subprocess.run(
         [sys.executable, "-c", code, BIN / "qmail-pop3d"],
         env=environment(PYTHONPATH=str(ROOT)),

@@ -91,18 +91,17 @@ def forget_handlers() -> None:
 class Handlers:
     """What happens at the signals that chains change, to be put back."""
 
-    __slots__ = ("_caught", "_pipe", "_wakeup")
+    __slots__ = ("_caught", "_others", "_wakeup")
 
     def __init__(self) -> None:
         self._caught = {number: _signal.getsignal(number) for number in _caught}
-        self._pipe = _signal.getsignal(PIPE)
+        self._others = {number: _signal.getsignal(number) for number in (PIPE, XFSZ)}
         self._wakeup = _signal.set_wakeup_fd(-1)
         wake(self._wakeup)
 
     def put_back(self) -> None:
         forget_handlers()
-        _signal.signal(PIPE, self._pipe)
-        for number, handler in self._caught.items():
+        for number, handler in (*self._others.items(), *self._caught.items()):
             _signal.signal(number, handler)
         _caught.update(self._caught)
         wake(self._wakeup)

@@ -23,15 +23,18 @@ class Stage:
 
     def __init__(self) -> None:
         self._aside: dict[int, tuple[int | None, bool]] = {}
-        self._before = -1
+        self._before: int | None = None
         self._folder = b""
         self._handlers = signals.Handlers()
 
     def __enter__(self) -> "Stage":
-        here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._before = fds.set_aside(here) or here
-        os.close(here)
+        signals.ignore(signals.XFSZ)  # under a limit on files there is no folder, but a server all the same
         try:
+            here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._before = fds.set_aside(here)
+            finally:
+                os.close(here)
             for fd in TAKEN:
                 copy = fds.set_aside(fd)
                 self._aside[fd] = copy, copy is not None and os.get_inheritable(fd)
@@ -45,9 +48,10 @@ class Stage:
     def __exit__(self, *error: object) -> None:
         for fd, (copy, inheritable) in self._aside.items():
             fds.put_back(fd, copy, inheritable)
-        os.fchdir(self._before)
-        os.close(self._before)
         self._handlers.put_back()
+        if self._before is not None:
+            os.fchdir(self._before)
+            os.close(self._before)
         if self._folder:
             _remove(self._folder)
 
@@ -69,7 +73,8 @@ class Stage:
         finally:
             ours.close()
             theirs.close()
-            os.fchdir(self._before)
+            if self._before is not None:
+                os.fchdir(self._before)
 
     def folder(self) -> bytes:
         """The path of a folder of this stage, which goes with all that is in it. Raises OSError."""
