@@ -387,6 +387,8 @@ def preload(argv: list[bytes], env: Env) -> None:
     rehearse(stage, word, env): it does on a stage (unix/stage) what the command does in a process of its own, word
     being what it is called here, as far as that leaves nothing behind.
     """
+    from qmailpy.unix import forking
+
     plays: list[Callable[[Stage], object]] = []
     for word in argv:
         name = command_of(word, env)
@@ -404,6 +406,7 @@ def preload(argv: list[bytes], env: Env) -> None:
                 plays.append(_play(of, word, env))
     if plays:
         rehearse(plays)
+    forking.hand_down_code()
     gc.collect()
     gc.freeze()
     gc.enable()  # whoever forks lives long

@@ -761,7 +761,7 @@ def test_preload_imports_the_commands_named_and_nothing_else(home: Home) -> None
     )
     code += "tell([sorted(set(sys.modules) - before), gc.get_freeze_count() > 0]); result = 0"
     assert home.run("do", code).returncode == 0
-    assert home.facts() == [["qmailpy.commands", "qmailpy.commands.argv0"], True]
+    assert home.facts() == [["qmailpy.commands", "qmailpy.commands.argv0", "qmailpy.unix.forking"], True]
 
 
 def test_preload_imports_nothing_where_steps_are_cold(home: Home) -> None:

@@ -218,8 +218,8 @@ class Hold:
 
     SPARES processes are forked ahead of time. again: one that says so on its line can have another connection, of the
     same client and of no other: what he might have made of the process he can do to himself alone. KEPT of them may
-    wait for KEPT_S. Who has ended is looked for whenever something else is to be done, and now and then: a signal for each
-    would cost more than it tells."""
+    wait for KEPT_S. Who has ended is looked for whenever something else is to be done, and now and then: a signal for
+    each would cost more than it tells."""
 
     def __init__(
         self,

@@ -585,7 +585,7 @@ def keep(
 
     def child(line: "_socket.socket") -> int:
         from qmailpy.loops import tls
-        from qmailpy.unix import confine
+        from qmailpy.unix import confine, forking
 
         signals.default(signals.TERM)
         try:
@@ -614,6 +614,7 @@ def keep(
             return _complaint(settings, Fatal(b"unable to keep the key", e))
         except Fatal as e:
             return _complaint(settings, e)
+        forking.hand_down_code()
         gc.collect()
         gc.freeze()
         gc.enable()
