@@ -8,12 +8,13 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from qmailpy.formats import ucspitls
 from qmailpy.loops import keeper
-from qmailpy.unix import fds
+from qmailpy.unix import fds, processes
 from tests.helpers import eventually
 
 TIMEOUT = 20
@@ -228,8 +229,17 @@ def test_a_process_that_dies_while_it_waits_is_not_missed(kept_again: Kept) -> N
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
-            pass
+            continue
+        assert eventually(partial(has_ended, pid))
     assert served(kept_again) not in pids
+
+
+def has_ended(pid: int) -> bool:
+    """It may not have been waited for yet."""
+    try:
+        return processes.stat_fields(pid)[0] == b"Z"
+    except OSError:
+        return True
 
 
 def test_of_many_that_could_serve_again_a_few_are_kept(kept_again: Kept) -> None:
