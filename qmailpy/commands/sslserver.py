@@ -78,15 +78,19 @@ ENVIRONMENT
     SSL_PROTOCOL    TLSv1.2 or TLSv1.3
     SSL_CIPHER, SSL_CIPHER_USEKEYSIZE, SSL_CIPHER_ALGKEYSIZE, SSL_CIPHER_EXPORT
                     the cipher, and bits of its key
-    SSL_SESSION_ID  of the session, in hexadecimal
+    SSL_SESSION_ID  of the session, in hexadecimal, with small letters
     SSL_TLS_SNI     the name that the client has asked for
     SSL_CLIENT_S_DN, SSL_CLIENT_I_DN, SSL_CLIENT_S_DN_CN...
                     subject and issuer of the client's verified certificate, and their parts: C, ST, L, O, OU, CN, T, I,
                     G, S, D, UID, DC, Email. Bytes that are no printable ASCII stand as \\xHH, and so does a slash in
                     a part of S_DN or I_DN
+    SSL_CLIENT_SAN_DNS_0, SSL_CLIENT_SAN_Email_0...
+                    its other names (subjectAltName), a hundred of a kind
     SSL_CLIENT_M_VERSION, SSL_CLIENT_M_SERIAL, SSL_CLIENT_V_START, SSL_CLIENT_V_END, SSL_CLIENT_A_SIG,
     SSL_CLIENT_A_KEY, SSL_CLIENT_CERT, SSL_CLIENT_CERT_CHAIN_0...
-                    what else it says; SSL_CLIENT_VERIFY is SUCCESS then
+                    what else it says; the serial is a decimal number
+    SSL_CLIENT_VERIFY
+                    SUCCESS; NONE where none was asked for, and the variables above are not there
     SSL_SERVER_S_DN...
                     the same of this side's certificate
     SSL_VERSION_INTERFACE, SSL_VERSION_LIBRARY

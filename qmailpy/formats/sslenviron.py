@@ -22,7 +22,12 @@ PREFIXES = (b"SSL_CIPHER", b"SSL_VERSION_", b"SSL_SERVER_", b"SSL_CLIENT_")
 SEQUENCE, SET, INTEGER, BITS, OBJECT, BOOLEAN = 0x30, 0x31, 0x02, 0x03, 0x06, 0x01
 UTC_TIME, TIME = 0x17, 0x18
 BMP, UNIVERSAL = 0x1E, 0x1C  # strings of two and of four bytes a character
-VERSION_TAG = 0xA0
+VERSION_TAG, EXTENSIONS_TAG = 0xA0, 0xA3
+OCTETS = 0x04
+ALTERNATIVES = b"\x55\x1d\x11"  # subjectAltName
+KINDS = {0x81: b"Email", 0x82: b"DNS"}  # of its names, those that have variables
+SHOWN = 100  # names of a kind that get one
+SERIAL_LIMIT = 1000  # bytes; RFC 5280 allows 20
 
 MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 
@@ -35,6 +40,7 @@ ATTRIBUTES = {
     b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01": (b"UID", b"UID"),
     b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19": (b"DC", b"DC"),
     b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01": (b"emailAddress", b"Email"),
+    b"\x55\x04\x2d": (b"x500UniqueIdentifier", b"UID"),
     b"\x55\x04\x05": (b"serialNumber", b""), b"\x55\x04\x11": (b"postalCode", b""), b"\x55\x04\x09": (b"street", b""),
 }  # fmt: skip
 
@@ -69,10 +75,10 @@ class Name:
 
 
 class Certificate:
-    """What the variables say of a certificate: version 1 to 3, serial in hex, names, dates, algorithms as OpenSSL calls
-    them."""
+    """What the variables say of a certificate: version 1 to 3, serial as a decimal number, names, dates, algorithms as
+    OpenSSL calls them. alternatives: Email and DNS -> names of the subject."""
 
-    __slots__ = ("algorithm", "end", "issuer", "key", "serial", "start", "subject", "version")
+    __slots__ = ("algorithm", "alternatives", "end", "issuer", "key", "serial", "start", "subject", "version")
 
     def __init__(self, der: bytes) -> None:
         """Raises Malformed."""
@@ -86,12 +92,13 @@ class Certificate:
             fields, INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE
         )
         self.version = number + 1
-        self.serial = _hexadecimal(serial)
+        self.serial = b"%d" % int.from_bytes(serial[:SERIAL_LIMIT], "big", signed=True)
         self.algorithm = _algorithm(algorithm)
         self.issuer = _name(issuer)
         self.subject = _name(subject)
         self.start, self.end = _times(validity)
         self.key = _algorithm(_inside(key, 0, SEQUENCE))
+        self.alternatives = _alternatives(fields)
 
     def variables(self, who: bytes) -> dict[bytes, bytes]:
         """SSL_CLIENT_S_DN and the like, for who = b"SSL_CLIENT_" or b"SSL_SERVER_"."""
@@ -107,6 +114,8 @@ class Certificate:
         }
         for kind, name in ((b"S_DN_", self.subject), (b"I_DN_", self.issuer)):
             described.update({kind + part: value for part, value in name.parts.items()})
+        for kind, names in self.alternatives.items():
+            described.update({b"SAN_%s_%d" % (kind, number): value for number, value in enumerate(names)})
         return {who + name: value for name, value in described.items()}
 
 
@@ -132,7 +141,7 @@ def connection(
     for, or b""."""
     described = {
         PROTOCOL: protocol,
-        b"SSL_SESSION_ID": session.hex().upper().encode(),
+        b"SSL_SESSION_ID": session.hex().encode(),
         CIPHER: cipher,
         b"SSL_CIPHER_USEKEYSIZE": b"%d" % bits,
         b"SSL_CIPHER_ALGKEYSIZE": b"%d" % bits,
@@ -226,12 +235,6 @@ def _as(fields: list[tuple[int, bytes]], *tags: int) -> list[bytes]:
     return [content for _, content in fields[: len(tags)]]
 
 
-def _hexadecimal(serial: bytes) -> bytes:
-    number = int.from_bytes(serial, "big", signed=True)
-    digits = b"%X" % abs(number)
-    return (b"-" if number < 0 else b"") + b"0" * (len(digits) % 2) + digits
-
-
 def _algorithm(sequence: bytes) -> bytes:
     identifier = _inside(sequence, 0, OBJECT)
     return ALGORITHMS.get(identifier) or _dotted(identifier)
@@ -272,6 +275,23 @@ def _name(sequence: bytes) -> Name:
             if short:
                 parts.setdefault(short, value)
     return Name(b"".join(text), parts)
+
+
+def _alternatives(fields: list[tuple[int, bytes]]) -> dict[bytes, list[bytes]]:
+    """The subject's other names, from the extensions among the fields."""
+    found: dict[bytes, list[bytes]] = {}
+    for tag, content in fields:
+        if tag != EXTENSIONS_TAG:
+            continue
+        for kind, extension in _fields(_inside(content, 0, SEQUENCE)):
+            parts = _fields(extension) if kind == SEQUENCE else []
+            if len(parts) < 2 or parts[0] != (OBJECT, ALTERNATIVES) or parts[-1][0] != OCTETS:
+                continue
+            for name_tag, value in _fields(_inside(parts[-1][1], 0, SEQUENCE)):
+                names = found.setdefault(KINDS[name_tag], []) if name_tag in KINDS else []
+                if len(names) < SHOWN:
+                    names.append(_shown(name_tag, value))
+    return found
 
 
 def _shown(tag: int, content: bytes) -> bytes:

@@ -30,7 +30,7 @@ def test_a_certificate_says_what_openssl_says(made: Path) -> None:
     shown = dict(
         line.split("=", 1) for line in openssl("x509", "-in", path, "-noout", "-serial", "-dates").decode().splitlines()
     )
-    assert found[b"SSL_CLIENT_M_SERIAL"].decode() == shown["serial"]
+    assert int(found[b"SSL_CLIENT_M_SERIAL"]) == int(shown["serial"], 16)  # decimal, as by ucspi-ssl
     assert found[b"SSL_CLIENT_V_START"].decode() == shown["notBefore"]
     assert found[b"SSL_CLIENT_V_END"].decode() == shown["notAfter"]
     assert found[b"SSL_CLIENT_M_VERSION"] == b"3"
@@ -45,6 +45,16 @@ def test_a_certificate_says_what_openssl_says(made: Path) -> None:
 def test_a_key_of_another_kind_is_called_by_its_name(made: Path) -> None:
     found = sslenviron.Certificate(der(made / "rsa.crt")).variables(b"SSL_SERVER_")
     assert (found[b"SSL_SERVER_A_KEY"], found[b"SSL_SERVER_A_SIG"]) == (b"rsaEncryption", b"ecdsa-with-SHA256")
+
+
+def test_the_other_names_of_a_certificate_are_numbered(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    names = [f"DNS:{number}.example" for number in range(120)]
+    authority._make("many", "/CN=x", authority.signing(), [*names, "email:a@b.example", "IP:127.0.0.1", "URI:x:y"])
+    found = sslenviron.certificate(b"SSL_CLIENT_", [der(tmp_path / "many.crt")])
+    shown = {name: value for name, value in found.items() if b"_SAN_" in name}
+    assert shown.pop(b"SSL_CLIENT_SAN_Email_0") == b"a@b.example"
+    assert shown == {b"SSL_CLIENT_SAN_DNS_%d" % number: b"%d.example" % number for number in range(100)}
 
 
 def test_certificates_of_a_file_come_as_they_are(made: Path) -> None:
@@ -68,7 +78,9 @@ def one(common_name: bytes, tag: int = 0x0C, serial: bytes = b"\1", until: bytes
     algorithm = tagged(0x30, tagged(0x06, b"\x2a\x03\x04"))
     name = tagged(0x30, tagged(0x31, tagged(0x30, tagged(0x06, b"\x55\x04\x03") + tagged(tag, common_name))))
     dates = tagged(0x30, tagged(0x17, b"500101000000Z") + tagged(0x17, until))
-    body = tagged(0x02, serial) + algorithm + name + dates + name + tagged(0x30, algorithm)
+    alternatives = tagged(0x04, tagged(0x30, tagged(0x82, b"a.example") + tagged(0x81, b"b@c.example")))
+    extensions = tagged(0xA3, tagged(0x30, tagged(0x30, tagged(0x06, b"\x55\x1d\x11") + alternatives)))
+    body = tagged(0x02, serial) + algorithm + name + dates + name + tagged(0x30, algorithm) + extensions
     return tagged(0x30, tagged(0x30, body))
 
 
@@ -93,7 +105,7 @@ def test_old_certificates_and_strange_ones() -> None:
     found = sslenviron.Certificate(one(b"x", serial=b"\xff\x01"))
     assert (found.version, found.serial, found.algorithm, found.key) == (
         1,
-        b"-FF",
+        b"-255",
         b"1.2.3.4",
         b"1.2.3.4",
     )
@@ -144,7 +156,7 @@ def test_what_was_agreed_on() -> None:
     found = sslenviron.connection(b"TLSv1.3", b"TLS_AES_256_GCM_SHA384", 256, b"\x0a\xff", b"OpenSSL", b"mail.example")
     assert found == {
         b"SSL_PROTOCOL": b"TLSv1.3",
-        b"SSL_SESSION_ID": b"0AFF",
+        b"SSL_SESSION_ID": b"0aff",
         b"SSL_CIPHER": b"TLS_AES_256_GCM_SHA384",
         b"SSL_CIPHER_USEKEYSIZE": b"256",
         b"SSL_CIPHER_ALGKEYSIZE": b"256",
