@@ -3,8 +3,8 @@
 
 SYNOPSIS
     sslclient [-346hHrRdDqQveEsSnNxXmM] [-i LOCALIP] [-p LOCALPORT] [-T X+Y] [-l LOCALNAME] [-t TIMEOUT] [-I INTERFACE]
-        [-a CAFILE] [-A CADIR] [-c CERTFILE] [-k KEYFILE] [-C CIPHERS] [-z CIPHERS] [-V VERIFYDEPTH] [-w PROGTIMEOUT]
-        HOST PORT PROGRAM [ARG...]
+        [-a CAFILE] [-A CADIR] [-c CERTFILE] [-k KEYFILE] [-K PASSWORDFILE] [-C CIPHERS] [-z CIPHERS] [-V VERIFYDEPTH]
+        [-w PROGTIMEOUT] HOST PORT PROGRAM [ARG...]
 
 DESCRIPTION
     sslclient connects to PORT of HOST, does a handshake of TLS, 1.2 or 1.3, and becomes PROGRAM with the arguments ARG.
@@ -25,6 +25,8 @@ OPTIONS
     -c CERTFILE    a certificate to show to the server; else CERTFILE
     -k KEYFILE     its key; else KEYFILE, else it is in CERTFILE
     -3             read the password of the key, up to a NUL, from descriptor 3
+    -K PASSWORDFILE
+                   read it from this file instead
     -C CIPHERS, -z CIPHERS
                    ciphers for TLS 1.2, as in ciphers(1); else CIPHERS, else those of control/tlsclientciphers, else the
                    library's
@@ -89,7 +91,7 @@ USAGE = (
     b"[ -t timeoutinfo ] [ -a cafile ] [ -A cadir ] [ -c certfile ] [ -C ciphers ] [ -k keyfile ] "
     b"[ -V verifydepth ] [ -w progtimeout ] host port program"
 )
-LETTERS = b"dDvqQhHrRi:p:t:T:l:a:A:c:C:k:V:3eEsSnNxXw:46I:mMz:"
+LETTERS = b"dDvqQhHrRi:p:t:T:l:a:A:c:C:k:K:V:3eEsSnNxXw:46I:mMz:"
 
 FLAGS: dict[bytes, tuple[str, object]] = {
     **client.FLAGS,
@@ -107,6 +109,7 @@ WORDS = {
     b"A": "ca_folder",
     b"c": "certificate",
     b"k": "key",
+    b"K": "password_file",
     b"C": "ciphers",
     b"z": "ciphers",
 }
@@ -124,12 +127,21 @@ class Settings(client.Settings):
         self.tls = True
         self.described = self.tcp_names = self.password = False
         self.asks_for_name = True
+        self.password_file = b""
         self.ca_file = env.get(b"CAFILE", b"")
         self.ca_folder = env.get(b"CADIR", b"")
         self.certificate = env.get(b"CERTFILE", b"")
         self.key = env.get(b"KEYFILE", b"")
         self.ciphers = b""
         self.depth = scan(env[b"VERIFYDEPTH"])[0] if b"VERIFYDEPTH" in env else DEPTH
+
+
+def read_password(settings: Settings) -> bytes:
+    """That of the key, up to a NUL; the file of -K comes before descriptor 3. Raises OSError."""
+    if not settings.password_file and not settings.password:
+        return b""
+    fd = os.open(settings.password_file, os.O_RDONLY | os.O_CLOEXEC) if settings.password_file else PASSWORD_FD
+    return fds.read_all(fd, PASSWORD_LIMIT).partition(b"\0")[0]
 
 
 def make_context(settings: Settings, env: Env):  # type: ignore[no-untyped-def]
@@ -143,13 +155,14 @@ def make_context(settings: Settings, env: Env):  # type: ignore[no-untyped-def]
             key=settings.key,
             ciphers=settings.ciphers or certificates.client_ciphers(env),
             roots=tuple([path for path in (settings.ca_file, settings.ca_folder) if path]),
-            password=fds.read_all(PASSWORD_FD, PASSWORD_LIMIT).partition(b"\0")[0] if settings.password else b"",
+            password=read_password(settings),
         )
         return certificates.client_context(wanted, settings.verified, settings.named)
     except certificates.Broken as e:
         raise tls.Refused(e.text)
     except OSError as e:
-        raise tls.Refused(b"unable to read password: " + strerr.reason(e))
+        place = b" from " + settings.password_file if settings.password_file else b""
+        raise tls.Refused(b"unable to read password%s: %s" % (place, strerr.reason(e)))
 
 
 def main(argv: list[bytes], env: Env) -> int | Exec:

@@ -167,6 +167,21 @@ def test_wrong_usage_is_100(argv: list[str], code: int) -> None:
     assert (b"sslclient: usage: sslclient [ -3hHrRdDqQveEsSnNxX ] " in done.stderr) == (argv != ["-q"])
 
 
+def test_the_password_of_the_key_comes_from_a_file(authority: Authority, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(openssl("pkey", "-in", authority.folder / "client.key", "-aes128", "-passout", "pass:secret"))
+    (tmp_path / "good").write_bytes(b"secret\0more")
+    (tmp_path / "wrong").write_bytes(b"wrong")
+    missing = f"unable to read password from {tmp_path}/none: file does not exist"
+    with server(authority, "sh", "-c", 'echo "$SSL_CLIENT_S_DN"', options=("-m",)) as s:
+        for word, said in (("good", ""), ("wrong", f"unable to load key {key}: "), ("none", missing)):
+            argv = [OURS, "-c", str(authority.folder / "client.crt"), "-k", str(key), "-K", str(tmp_path / word)]
+            done = run([*argv, "-RHl0", "127.0.0.1", str(s.port), "sh", "-c", "head -n1 <&6"], env=env_of(authority))
+            assert done.stdout == (b"" if said else b"/O=Org/CN=Client\n")
+            assert done.returncode == (111 if said else 0)
+            assert done.stderr.decode().startswith(f"sslclient: fatal: {said}" if said else "")
+
+
 def test_a_port_that_nobody_listens_on_is_said() -> None:
     port = free_port()
     done = run([OURS, "127.0.0.1", str(port), "true"])
