@@ -2,6 +2,7 @@
 processes."""
 
 import contextlib
+import hmac
 import os
 import re
 import select
@@ -242,6 +243,43 @@ def stunnel(folder: Path, text: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(TIMEOUT)
+
+
+class Rekeying:
+    """The records of a client of TLS 1.3 that changes its keys after each (RFC 8446, sections 4.6.3, 5 and 7.2), which
+    no library can be made to do. secret: what a key log has as CLIENT_TRAFFIC_SECRET_0."""
+
+    UPDATE = b"\x18\0\0\1\0"  # and the other side need not do the same
+    HANDSHAKE, DATA, ALERT = 22, 23, 21
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._number = 0
+
+    def _derived(self, label: bytes, size: int) -> bytes:
+        label = b"tls13 " + label
+        text = size.to_bytes(2, "big") + bytes((len(label),)) + label + b"\0\1"
+        return hmac.digest(self._secret, text, "sha384")[:size]
+
+    def record(self, kind: int, content: bytes) -> bytes:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        header = b"\x17\3\3" + (len(content) + 17).to_bytes(2, "big")
+        counted = int.from_bytes(self._derived(b"iv", 12), "big") ^ self._number
+        self._number += 1
+        inner = content + bytes((kind,))
+        return header + AESGCM(self._derived(b"key", 32)).encrypt(counted.to_bytes(12, "big"), inner, header)
+
+    def update(self) -> bytes:
+        sealed = self.record(self.HANDSHAKE, self.UPDATE)
+        self._secret, self._number = self._derived(b"traffic upd", 48), 0
+        return sealed
+
+
+def keys_of(log: Path) -> bytes:
+    """For Rekeying, of the last connection."""
+    lines = [line.split() for line in log.read_text().splitlines()]
+    return bytes.fromhex([words[2] for words in lines if words[0] == "CLIENT_TRAFFIC_SECRET_0"][-1])
 
 
 # Keys in memory

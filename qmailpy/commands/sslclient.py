@@ -63,9 +63,12 @@ EXIT STATUS
     100    wrong usage
     111    no connection, no TLS, or PROGRAM could not be run
 
+    In TLS 1.3 a server may refuse our certificate, or miss it, when the handshake is over for us: PROGRAM runs then,
+    and reads the end of the connection. Descriptor 2 gets `warning: unable to speak SSL: ` and why.
+
 SECURITY
     A child of PROGRAM does TLS. It gives up opening files and sockets, executing and forking before it reads a byte of
-    the server's. PROGRAM never has a key in its memory.
+    the server's; without -q it keeps descriptor 2. PROGRAM never has a key in its memory.
 
 BUGS
     What was open as descriptor 6 or 7 is closed first, even if no connection is made. PROGRAM has a child that it does

@@ -112,7 +112,11 @@ LOG
 
         sslserver: ssl 5994 accept TLSv1.3 TLS_AES_256_GCM_SHA384
 
-    A handshake that fails is an error: the peer's address, and why.
+    A handshake that fails is an error: the peer's address, and why. So is an end by TLS later, as by the alert of a
+    client that does not trust our certificate:
+
+        dropping connection, unable to SSL accept: IP: bad certificate
+        dropping connection, unable to speak SSL: IP: tlsv1 alert unknown ca
 
 SECURITY
     Three kinds of processes share the work. sslserver itself accepts, and never has the key. The keeper, forked before
@@ -128,6 +132,8 @@ SECURITY
     costs a third of what a new process does. It never serves two addresses. But whoever takes such a process over, by
     an error of the library, has the connections that follow from the address that he came from, as of others behind
     the same router; with QMAILPY_TLSAGAIN=1 each connection has a process of its own.
+
+    A client may send a thousand records without data, and then as many as those with some: each may demand new keys.
 
     Whoever can read a file of CERTFILE has the key. It may belong to root and be closed to all others.
 

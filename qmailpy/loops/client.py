@@ -215,12 +215,16 @@ def secure(
         control, their_control = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         reports, reporting = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)
 
+        def complain(text: bytes) -> None:
+            strerr.warn(settings.program, text)
+
         def child() -> int:
             from qmailpy.loops import tls
 
             terms = tls.Terms(handshake_s, settings.idle_s, settings.depth)
             four = sock, their_local, their_control, reporting
-            return tls.connect(make_context, terms, env.get(ACCOUNT) or NOBODY, four, os.fsdecode(host))
+            account, to_say = env.get(ACCOUNT) or NOBODY, complain if settings.verbosity else None
+            return tls.connect(make_context, terms, account, four, os.fsdecode(host), to_say)
 
         chain.spawn(child, env, os.fsdecode(settings.program))
     except OSError as e:

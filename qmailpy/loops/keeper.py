@@ -32,6 +32,7 @@ from qmailpy.unix import fds, processes, timed
 FD = struct.Struct("i")
 THREE = struct.Struct("3i")
 TEXT = 1024  # bytes of a request beside its descriptors: who the client is
+DEMAND = b"!"  # in such a text: the client has to show a certificate
 READY = b"+"
 
 PROGRAMS_FROM = 20  # numbers of what a program is given: above those that chains give a meaning to
@@ -66,8 +67,8 @@ class Keeper:
 
     def begin(self, network: int, client: bytes, timeout_s: int) -> tuple[int, dict[bytes, bytes]]:
         """TLS on a connection, now: the local socket that stands for it, and the variables that describe it. network is
-        closed. client: its address, and, behind a blank, the name that its certificate has to be for, if any. Raises
-        Failed."""
+        closed. client: its address; and, behind a blank, if it has to show a certificate, !, and the name that this has
+        to be for, if any. Raises Failed."""
         try:
             local, control = self._ask(network, client, ucspitls.TELL)
         except OSError as e:

@@ -580,6 +580,9 @@ def keep(
         if settings.verbosity:
             strerr.warn(settings.program, text)
 
+    def drop(text: bytes) -> None:
+        complain(b"dropping connection, " + (b"" if text.startswith(b"unable to ") else refusal + b": ") + text)
+
     def spawn(act: Callable[[], int]) -> int:
         return int(chain.spawn(act, env, os.fsdecode(settings.program)))
 
@@ -603,7 +606,7 @@ def keep(
                 spawn,
                 certificates.refresh,
                 lambda reports, line: tls.serve(certificates, terms, jail, cell, reports, line),
-                lambda text: complain(b"dropping connection, %s: %s" % (refusal, text)),
+                drop,
                 again > 1,
             )
             cell.hide()

@@ -22,7 +22,12 @@ import sys
 from qmailpy import strerr
 from qmailpy.formats import sslenviron, ucspitls
 from qmailpy.loops.connect import Deadline
+from qmailpy.loops.keeper import DEMAND
 from qmailpy.unix import confine, fds, timed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NETWORK, LOCAL, REPORTS, LINE, CONTROL = range(5)
 PASSED = struct.Struct("3i")
@@ -31,6 +36,8 @@ DONE = b"+"  # on the line: the connection has had a good end, and there may be 
 
 BLOCK = 65536  # bytes, each way
 RECORD = 16384  # bytes of a record of TLS, at most
+HEADER = 5  # bytes of a record that say how long the rest is
+BARREN = 1000  # records without data that a side may send beyond one for each with some: new keys, which cost time
 FLUSH_S = 60  # for what a program has written before it ended, and the other side has not taken yet
 KERNELS = 1 << 19  # bytes of that which the kernel is to take, so that few processes need wait for it
 DRAINED = 64  # blocks that are read away at the end
@@ -38,6 +45,8 @@ REASON = 400  # bytes of a report, at most
 
 IN, OUT, HUNG_UP = select.POLLIN, select.POLLOUT, select.POLLHUP
 AT_ONCE = _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL
+
+BROKEN = b"unable to speak SSL: "
 
 LIBRARY = ssl.OPENSSL_VERSION.encode()
 
@@ -193,7 +202,7 @@ def work(  # type: ignore[no-untyped-def]
         if connection is not None:
             connection.hang_up()
         return strerr.LATER
-    connection.relay(local)
+    connection.relay(local, lambda why: report(reports, BROKEN + address + b": " + why))
     return 0
 
 
@@ -203,9 +212,11 @@ def connect(  # type: ignore[no-untyped-def]
     account: bytes,
     four: "tuple[_socket.socket, _socket.socket, _socket.socket, _socket.socket]",
     name: str,
+    complain: "Callable[[bytes], None] | None" = None,
 ) -> int:
     """The life of the process of a client's connection. four: network, local, control, reports; account: whom to become
-    if this is root; name: of the server; make_context() gives the context, or raises Refused. Returns an exit code."""
+    if this is root; name: of the server; make_context() gives the context, or raises Refused; complain(text) writes on
+    descriptor 2, which is left open for that, why TLS has broken later. Returns an exit code."""
     network, local, control, reports = four
     numbers = [sock.fileno() for sock in four]
     try:
@@ -217,9 +228,9 @@ def connect(  # type: ignore[no-untyped-def]
             raise Refused(b"unknown user " + account)
         except OSError as e:
             raise Refused(b"unable to drop privileges: " + strerr.reason(e))
-        fds.close_others(*numbers)
+        fds.close_others(*numbers, *((strerr.STDERR,) if complain else ()))
         cell.hide()
-        cell.close_in(max(numbers) + 1)
+        cell.close_in(max(numbers) + 1, writes=complain is not None)
         connection.handshake()
         tls = connection.tls
         if terms.depth >= 0 and len(_chain(tls, "get_verified_chain")) - 2 > terms.depth:
@@ -228,7 +239,7 @@ def connect(  # type: ignore[no-untyped-def]
     except Refused as e:
         report(reports, e.text)
         return strerr.LATER
-    connection.relay(local)
+    connection.relay(local, lambda why: complain(BROKEN + why) if complain else None)
     return 0
 
 
@@ -297,7 +308,7 @@ class Connection:
     """One connection of TLS. tls never touches a descriptor: it takes bytes from one buffer and leaves them in another,
     and so waits for nothing."""
 
-    __slots__ = ("_block", "_network", "_sealed", "_taken", "_terms", "_unsent", "tls")
+    __slots__ = ("_ahead", "_block", "_head", "_network", "_sealed", "_taken", "_terms", "_unsent", "records", "tls")
 
     def __init__(
         self, network: "_socket.socket", terms: Terms, context: ssl.SSLContext, server: bool, name: str | None = None
@@ -308,6 +319,9 @@ class Connection:
         self._taken, self._sealed = ssl.MemoryBIO(), ssl.MemoryBIO()  # from the network, and for it
         self._unsent = EMPTY
         self._block = terms.blocks[0]
+        self.records = 0  # that have come, or have begun to
+        self._ahead = 0  # bytes to come before the next one begins
+        self._head = b""  # its header, as far as it is there
         try:
             self.tls = context.wrap_bio(self._taken, self._sealed, server_side=server, server_hostname=name)
         except (OSError, ValueError) as e:
@@ -341,10 +355,23 @@ class Connection:
         except OSError:  # cut off: an end like any other
             size = 0
         if size:
+            self._count_records(size)
             self._taken.write(self._block[:size])
         else:
             self._taken.write_eof()
         return True
+
+    def _count_records(self, size: int) -> None:
+        """Those that begin in the block, whatever is in them: only TLS can tell that."""
+        at = self._ahead
+        while at < size:
+            head = self._head + bytes(self._block[at : min(at + HEADER - len(self._head), size)])
+            at += len(head) - len(self._head)
+            self._head = head if len(head) < HEADER else b""
+            if not self._head:
+                self.records += 1
+                at += head[3] << 8 | head[4]
+        self._ahead = at - size
 
     def has_taken(self) -> bool:
         """Whether TLS has something left of what has been taken."""
@@ -396,10 +423,11 @@ class Connection:
         except (OSError, ValueError):  # said, but the other side has not answered
             pass
 
-    def relay(self, local: "_socket.socket") -> None:
-        """Until both sides have ended, or nothing has come for too long. Both sockets are closed then."""
+    def relay(self, local: "_socket.socket", complain: "Callable[[bytes], None]") -> None:
+        """Until both sides have ended, or nothing has come for too long. Both sockets are closed then. complain(why) is
+        told of an end that TLS makes: an alert of the other side, or what nobody can decrypt."""
         try:
-            Relay(self, self._network, local, self._terms).run()
+            Relay(self, self._network, local, self._terms, complain).run()
             self._flush(Deadline(FLUSH_S))
         except OSError:
             pass
@@ -428,8 +456,10 @@ class Relay:
 
     __slots__ = (
         "_client",
+        "_complain",
         "_connection",
         "_end_due",
+        "_fertile",
         "_inward",
         "_inward_block",
         "_local",
@@ -445,9 +475,16 @@ class Relay:
     )
 
     def __init__(
-        self, connection: Connection, network: "_socket.socket", local: "_socket.socket", terms: Terms
+        self,
+        connection: Connection,
+        network: "_socket.socket",
+        local: "_socket.socket",
+        terms: Terms,
+        complain: "Callable[[bytes], None]",
     ) -> None:
+        self._complain = complain
         self._connection = connection
+        self._fertile = 0  # records in which there was something
         self._tls = connection.tls
         self._local = local
         self._network_fd, self._local_fd = network.fileno(), local.fileno()
@@ -535,11 +572,21 @@ class Relay:
                     self._client = False
                     break
                 size += got  # type: ignore[operator]
+                self._fertile += 1
         except ssl.SSLWantReadError:
-            pass
-        except OSError:
+            if self._connection.records - 2 * self._fertile > BARREN:
+                self._break_off(b"too many records without data")
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self._client = False
+        except OSError as e:
+            self._break_off(_reason(e))
         return size
+
+    def _break_off(self, why: bytes) -> None:
+        """Take no more from the other side."""
+        if self._client:
+            self._complain(why)
+        self._client = False
 
     def _hand_in(self) -> None:
         try:

@@ -117,14 +117,13 @@ class Cell:
         self._call(SET_DUMPABLE, 0)
         _limit(resource.RLIMIT_CORE, 0)
 
-    def close_in(self, descriptors: int) -> None:
-        """No way out; hidden it is already. descriptors: 0 up to that number stay in use, and nothing can be opened."""
-        for limit, value in (
-            (resource.RLIMIT_NOFILE, descriptors),  # not 0: poll(2) wants as many as it is given
-            (resource.RLIMIT_NPROC, 0),
-            (resource.RLIMIT_FSIZE, 0),
-        ):
-            _limit(limit, value)
+    def close_in(self, descriptors: int, writes: bool = False) -> None:
+        """No way out; hidden it is already. descriptors: 0 up to that number stay in use, and nothing can be opened;
+        writes: one of them may be a file that grows, a log."""
+        _limit(resource.RLIMIT_NOFILE, descriptors)  # not 0: poll(2) wants as many as it is given
+        _limit(resource.RLIMIT_NPROC, 0)
+        if not writes:
+            _limit(resource.RLIMIT_FSIZE, 0)
         self._call(SET_NO_NEW_PRIVS, 1)
         if len(self._filter) > 1:
             self._call(SET_SECCOMP, MODE_FILTER, self._program)

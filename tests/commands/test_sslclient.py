@@ -182,6 +182,25 @@ def test_the_password_of_the_key_comes_from_a_file(authority: Authority, tmp_pat
             assert done.stderr.decode().startswith(f"sslclient: fatal: {said}" if said else "")
 
 
+@pytest.mark.parametrize("option", ["-Q", "-q"])
+@pytest.mark.parametrize("log", ["file", "pipe"])
+def test_a_server_that_refuses_our_certificate_after_the_handshake_says_so(
+    authority: Authority, tmp_path: Path, option: str, log: str
+) -> None:
+    """In TLS 1.3 ours is over by then."""
+    path = tmp_path / "log"
+    path.write_bytes(b"before\n")
+    with server(authority, "cat", options=("-m",)) as s:
+        argv = [OURS, option, "-RHl0", "127.0.0.1", str(s.port), "sh", "-c", "cat <&6; exit 3"]
+        if log == "file":
+            argv = ["sh", "-c", f'exec "$@" 2>>{path}', "sh", *argv]
+        done = run(argv, env=env_of(authority))
+    said = path.read_bytes().removeprefix(b"before\n") if log == "file" else done.stderr
+    assert done.returncode == 3
+    text = b"sslclient: warning: unable to speak SSL: tlsv13 alert certificate required\n"
+    assert said == (text if option == "-Q" else b"")
+
+
 def test_a_port_that_nobody_listens_on_is_said() -> None:
     port = free_port()
     done = run([OURS, "127.0.0.1", str(port), "true"])

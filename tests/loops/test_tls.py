@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from qmailpy.formats import ucspitls
 from qmailpy.loops import tls
+from qmailpy.loops.keeper import DEMAND
 from qmailpy.stores.certificates import Certificates, Wanted
 from tests.helpers import eventually
-from tests.tls import Authority, Client, context
+from tests.tls import Authority, Client, Rekeying, context, keys_of
 
 TIMEOUT = 20
 
@@ -263,6 +265,65 @@ def test_a_client_that_asks_for_answers_and_reads_none_is_stopped(
             for _ in range(20_000):
                 client.send(b"x")
         assert found[0]._sealed.pending < 10 * tls.BLOCK
+
+
+def rekeying(s: Session, folder: Path) -> Rekeying:
+    made = context(version="TLSv1_3")
+    made.keylog_filename = str(folder / "keys")
+    s.begin(made)
+    return Rekeying(keys_of(folder / "keys"))
+
+
+def test_new_keys_now_and_then_are_no_harm(certificates: Certificates, tmp_path: Path) -> None:
+    with session(certificates) as s:
+        raw = rekeying(s, tmp_path)
+        for number in range(1200):
+            s.network.sendall(raw.update() + raw.record(raw.DATA, b"%4d" % number))
+            assert s.program.recv(100) == b"%4d" % number
+        s.network.shutdown(socket.SHUT_WR)
+        assert drain(s.program) == b""
+
+
+@pytest.mark.parametrize("size", [7, 1000, 30_000])
+def test_new_keys_without_end_are_the_end(certificates: Certificates, tmp_path: Path, size: int) -> None:
+    with session(certificates) as s:
+        raw = rekeying(s, tmp_path)
+        flood = b"".join([raw.update() for _ in range(tls.BARREN)])
+        for at in range(0, len(flood), size):
+            with contextlib.suppress(OSError):
+                s.network.sendall(flood[at : at + size])
+        assert drain(s.program) == b""
+        assert s.reports.recv(1000) == b"unable to speak SSL: 192.0.2.1: too many records without data"
+        s.program.sendall(b"the rest")  # what it says still goes out
+
+
+ALERTS = {b"\x02\x30": b"tlsv1 alert unknown ca", b"\x02\x2e": b"sslv3 alert certificate unknown"}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=ascii)
+def test_an_alert_after_the_handshake_is_said(certificates: Certificates, tmp_path: Path, alert: bytes) -> None:
+    """As of a client that looks at our certificate when the library is through with it."""
+    with session(certificates) as s:
+        raw = rekeying(s, tmp_path)
+        s.network.sendall(raw.record(raw.ALERT, alert))
+        assert drain(s.program) == b""
+        assert s.reports.recv(1000) == b"unable to speak SSL: 192.0.2.1: " + ALERTS[alert]
+
+
+def test_what_nobody_can_decrypt_is_said_and_an_end_is_not(certificates: Certificates, tmp_path: Path) -> None:
+    for sent in (b"\x17\3\3\0\x20" + bytes(32), b""):
+        with session(certificates) as s:
+            rekeying(s, tmp_path)
+            s.network.sendall(sent)
+            s.network.shutdown(socket.SHUT_WR)
+            assert drain(s.program) == b""
+            s.program.close()
+            assert s.ends() == 0
+            s.reports.setblocking(False)
+            if sent:
+                assert b"bad record mac" in s.reports.recv(1000)
+            with pytest.raises(BlockingIOError):
+                s.reports.recv(1000)
 
 
 def test_who_takes_nothing_keeps_no_process_once_the_program_has_ended(certificates: Certificates) -> None:
