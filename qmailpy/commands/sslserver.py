@@ -60,6 +60,10 @@ ENVIRONMENT
     DHFILE          parameters for ciphers that need some
     TLSUSER         the account that processes doing TLS run as, if sslserver is started as root: a name or number,
                     nobody unless set. It should be no other program's
+    SSL_UID, SSL_USER, SSL_GID, SSL_GROUP
+                    the same: a number; else a name or number, before TLSUSER; and another group than the account's
+    SSL_CHROOT      the root of such processes, a folder, instead of an empty one that nobody can reach. Only for root.
+                    None of these is taken from a rule
     QMAILPY_TLSAGAIN
                     how many connections of one client a process doing TLS may serve, one after the other, 100 unless
                     set: see SECURITY

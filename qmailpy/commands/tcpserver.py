@@ -106,8 +106,10 @@ ENVIRONMENT
                      with -n alone: for UCSPI-TLS, as sslserver(1) -n sets them
 
     UID, GID         for -U
-    CIPHERS, TLSUSER, QMAILPY_TLSAGAIN, QMAILHOME
+    CIPHERS, CAFILE, CADIR, CRLDIR, VERIFYDEPTH, TLSUSER, SSL_UID,
+    SSL_USER, SSL_GID, SSL_GROUP, SSL_CHROOT, QMAILPY_TLSAGAIN, QMAILHOME
                      for -s and -n, as sslserver(1) reads them
+    CCAVERIFY        the same, or from a rule: clients have to show a certificate
     DNSCACHEIP       the name servers to ask, instead of those of /etc/resolv.conf
     QMAILPY_COLD     if set and not empty, programs of this toolkit are executed like anybody's
     QMAILPY_AGAIN    how many connections a process may serve, 100 unless set. 1: each has its own

@@ -33,7 +33,11 @@ FIELD_LIMIT = 100  # bytes of a field in a log line
 LOGGABLE = bytes(ch if 33 <= ch <= 126 and ch not in b"%:" else ord("?") for ch in range(256))
 
 ERRORS, EVERYTHING = 1, 2  # verbosity
-ACCOUNT, NOBODY = b"TLSUSER", b"nobody"  # whose processes do TLS, if root starts them
+ACCOUNTS, NOBODY = (b"SSL_UID", b"SSL_USER", b"TLSUSER"), b"nobody"  # whose processes do TLS, if root starts them
+GROUPS = b"SSL_GID", b"SSL_GROUP"  # instead of the account's
+ROOT = b"SSL_CHROOT"
+DEPTH = b"1"  # unless VERIFYDEPTH says another
+NO_CAS, VERIFY = b"CCAFILE", b"CCAVERIFY"  # that a rule may set: - for no certificate of this client, any for one
 TLS_AGAIN = b"QMAILPY_TLSAGAIN"  # how many connections of one client one of them may serve, one after the other
 SPARE = 10  # of them, beyond two for each connection that is allowed: those that end slowly
 WISH = b"UCSPITLS"  # how far programs are to offer TLS; a rule may say otherwise
@@ -596,9 +600,10 @@ def keep(
             fds.close_others(strerr.STDERR, line.fileno())
             fds.fill_standard()
             fds.widen()
-            jail = confine.Jail(env.get(ACCOUNT) or NOBODY)
+            jail = _jail(env, confine.Jail)
             cell = confine.Cell()
             again = max(scan(env.get(TLS_AGAIN, b"%d" % AGAIN))[0], 1)
+            depth = scan(env.get(b"VERIFYDEPTH", DEPTH))[0]
             terms = tls.Terms(settings.handshake_s, settings.idle_s, depth, again)
             hold = Hold(
                 line,
@@ -611,8 +616,6 @@ def keep(
             )
             cell.hide()
             tls.rehearse(certificates, spawn)
-        except LookupError:
-            return _complaint(settings, Fatal(b"unknown user " + env.get(ACCOUNT, NOBODY)))
         except OSError as e:
             return _complaint(settings, Fatal(b"unable to keep the key", e))
         except Fatal as e:
@@ -627,6 +630,22 @@ def keep(
         return start_keeper(spawn, child)
     except Failed as e:
         raise Fatal(b"unable to start the keeper of the key" if e.error else b"", e.error)
+
+
+def _jail(env: Env, jail: "Callable[[bytes, int, bytes], Any]") -> "Any":
+    """Where processes of TLS go, and as whom; a number 0 says nothing. Never by a rule: whoever follows rules need not
+    be root, and could say what it likes. Raises Fatal."""
+
+    def first(names: tuple[bytes, ...]) -> bytes:
+        return next((env[name] for name in names if env.get(name, b"").strip(b"0")), b"")
+
+    account, group, root = first(ACCOUNTS) or NOBODY, first(GROUPS), env.get(ROOT, b"")
+    try:
+        return jail(account, _id(ids.group, group, b"group") if group else 0, root)
+    except LookupError:
+        raise Fatal(b"unknown user " + account)
+    except OSError as e:
+        raise Fatal(b"unable to chroot to " + root, e)
 
 
 def _complaint(settings: Settings, problem: Fatal) -> int:

@@ -7,6 +7,7 @@ What the system does not offer is left out: the rest holds all the same.
 """
 
 import ctypes
+import errno
 import os
 import resource
 import struct
@@ -47,17 +48,22 @@ NO_NAME = 65534  # the uid of nobody on most systems, where it has no name
 
 
 class Jail:
-    """uid, gid: whom to become, -1 to stay; folder: a descriptor of an empty folder that nobody can reach, or -1."""
+    """uid, gid: whom to become, -1 to stay; folder: a descriptor of what will be the root, an empty folder that nobody
+    can reach unless somebody wanted another; or -1."""
 
     __slots__ = ("folder", "gid", "uid")
 
-    def __init__(self, account: bytes) -> None:
-        """account: a name or number. Only root can take another's ids, or another root. Raises LookupError for a name
-        that there is none of; nobody need not have one."""
+    def __init__(self, account: bytes, group: int = 0, root: bytes = b"") -> None:
+        """account: a name or number; group: of that number, if not the account's own; root: instead of an empty folder.
+        Only root can take another's ids, or another root. Raises LookupError for a name that there is none of, but
+        nobody need not have one; OSError for a root that cannot be."""
         self.uid = self.gid = self.folder = -1
         if os.geteuid() == 0:
-            self.uid, self.gid = _account(account)
-            self.folder = _empty_folder()
+            self.uid, own = _account(account)
+            self.gid = group or own
+            self.folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if root else _empty_folder()
+        elif root:
+            raise PermissionError(errno.EPERM, "")
 
     def enter(self) -> None:
         """Raises OSError if privileges cannot be dropped."""
