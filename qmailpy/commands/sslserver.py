@@ -2,8 +2,8 @@
     sslserver - accept incoming TLS connections
 
 SYNOPSIS
-    sslserver [-1346UXpPhHrRoOdDqQvViIzZmeEsSaAnN] [-c LIMIT] [-x RULES.CDB] [-B BANNER] [-g GID] [-u UID] [-b BACKLOG]
-        [-l LOCALNAME] [-t TIMEOUT] [-T SSLTIMEOUT] [-w PROGTIMEOUT] HOST PORT PROGRAM [ARG...]
+    sslserver [-1346UXpPhHrRoOdDqQvViIzZmeEsSaAnN] [-c LIMIT] [-x RULES.CDB] [-y EARLY.CDB] [-B BANNER] [-g GID]
+        [-u UID] [-b BACKLOG] [-l LOCALNAME] [-t TIMEOUT] [-T SSLTIMEOUT] [-w PROGTIMEOUT] HOST PORT PROGRAM [ARG...]
 
 DESCRIPTION
     sslserver waits for connections to PORT of the address HOST. For each it does a handshake of TLS, 1.2 or 1.3, and
@@ -21,8 +21,12 @@ OPTIONS
 
     -s             tell PROGRAM, in its environment, what TLS is like; -S, the default, does not
     -e             set the variables of tcpserver(1) too; -E, the default, does not. The mail programs need them
+    -y EARLY.CDB   first of all, before anything is looked up in DNS or by ident, see what EARLY.CDB has for the
+                   client's address. A deny ends the connection; an allow, even of the line with no address, takes the
+                   place of -x. -X holds for both files
     -i, -z         ask for a certificate of the client: it must lead to one of CAFILE or CADIR, and, with -h, be for the
-                   client's name in DNS, if it has one. -m: be for whatever name. -I or -Z, the default: ask for none
+                   client's name in DNS, if it has one. -m: be for whatever name. -I or -Z, the default: ask for none.
+                   See CERTIFICATES OF CLIENTS
     -n             delayed: PROGRAM starts on the connection as it is, and begins TLS when it wants, by UCSPI-TLS. -N,
                    the default: at once
     -B BANNER      write BANNER to the peer, after the handshake; with -n before it
@@ -43,6 +47,17 @@ CERTIFICATES
     one of them alone is complained of until the other is there. After a day, keys for the resumption of sessions are
     made anew; a client then needs a whole handshake.
 
+CERTIFICATES OF CLIENTS
+    With -i, -z and -m all clients have to show one. A rule may say otherwise of some: where it sets CCAVERIFY, to
+    anything, they have to, and where it sets CCAFILE to - they need not. CCAVERIFY wins.
+
+        192.168.10.:allow,CCAFILE="-"
+        203.0.113.7:allow,CCAVERIFY="",RELAYCLIENT=""
+
+    A client that shows none, or one that has expired, has been revoked, or leads to no root in VERIFYDEPTH steps, gets
+    an alert, the log says why, and PROGRAM does not start. With -s, PROGRAM finds the verified subject in
+    SSL_CLIENT_S_DN. Nobody is asked for a certificate that may be missing.
+
 ENVIRONMENT
     Read:
 
@@ -53,7 +68,8 @@ ENVIRONMENT
                     another certificate, with a key of another kind, for clients that cannot use the first
     CAFILE, CADIR   roots for certificates of clients: a file, and a folder, of which all files are read at start,
                     and when one has changed
-    CCAFILE         the same if neither is set
+    CCAFILE         the same if neither is set; -: no client has to show a certificate
+    CCAVERIFY       if set, every client has to; either may also come from a rule
     CRLDIR          a folder of lists of revoked certificates
     VERIFYDEPTH     how many certificates may lie between a client's and its root, 1 unless set
     CIPHERS         ciphers for TLS 1.2, as in ciphers(1); else those of control/tlsserverciphers, else the library's
@@ -68,7 +84,7 @@ ENVIRONMENT
                     how many connections of one client a process doing TLS may serve, one after the other, 100 unless
                     set: see SECURITY
     QMAILHOME       where control is, /var/qmail unless set
-    UID, GID, MAXCONNIP, MAXCONNC, MAXLOAD, DIEMSG, DNSCACHEIP, QMAILPY_COLD
+    UID, GID, MAXCONNIP, MAXCONIP, MAXCONNC, MAXLOAD, DIEMSG, DNSCACHEIP, QMAILPY_COLD
                     as for tcpserver(1)
 
     Set for PROGRAM:
@@ -154,7 +170,6 @@ import os
 from qmailpy import chain, strerr
 from qmailpy.chain import Env
 from qmailpy.formats import options, sslenviron
-from qmailpy.formats.numbers import scan
 from qmailpy.loops import server
 from qmailpy.loops.keeper import Keeper
 from qmailpy.loops.server import AT_ONCE, DELAYED, NAMED, NEEDED, Fatal, Settings
@@ -166,7 +181,7 @@ USAGE = (
     b"sslserver [ -13UXpPhHrRoOdDqQviIeEsS ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] [ -u uid ] "
     b"[ -b backlog ] [ -l localname ] [ -t timeout ] [ -T ssltimeout ] [ -w progtimeout ] host port program"
 )
-LETTERS = b"dDvqQhHrR1UXx:t:T:u:g:l:b:B:c:pPoO346IiEeSsaAw:nNzZmV"
+LETTERS = b"dDvqQhHrR1UXx:y:t:T:u:g:l:b:B:c:pPoO346IiEeSsaAw:nNzZmV"
 
 FLAGS = {
     **server.FLAGS,
@@ -180,9 +195,9 @@ FLAGS = {
     b"3": ("password", 1),
 }  # fmt: skip
 NUMBERS = {**server.NUMBERS, b"T": "handshake_s", b"w": "idle_s"}
+WORDS = {**server.WORDS, b"y": "early_rules"}
 
 CERTIFICATE = b"./cert.pem"  # unless CERTFILE says another
-DEPTH = 1  # unless VERIFYDEPTH says another
 PASSWORD_FD = 3
 PASSWORD_LIMIT = 1024  # bytes
 
@@ -217,9 +232,8 @@ def wanted(settings: OurSettings, env: Env):  # type: ignore[no-untyped-def]
     """What certificates are loaded, and how. Raises certificates.Broken, Fatal."""
     from qmailpy.stores import certificates
 
-    roots = [env[name] for name in (b"CAFILE", b"CADIR") if env.get(name)] or [env.get(b"CCAFILE", b"")]
-    roots = [path for path in (*roots, env.get(b"CRLDIR", b"")) if path]
-    if settings.client and not roots:
+    roots = certificates.client_roots(env)
+    if settings.client and env.get(b"CCAFILE") != b"-" and not roots:
         raise Fatal(b"unable to load CA list: neither CAFILE nor CADIR is set")
     second = env.get(b"CERTFILEEC", b"")
     return certificates.Wanted(
@@ -227,8 +241,7 @@ def wanted(settings: OurSettings, env: Env):  # type: ignore[no-untyped-def]
         key=env.get(b"KEYFILE", b""),
         more=(second, env.get(b"KEYFILEEC") or second) if second else None,
         ciphers=certificates.server_ciphers(env),
-        roots=tuple(roots) if settings.client else (),
-        required=settings.client != 0,
+        roots=roots if settings.verifies(env) else (),
         password=read_password() if settings.password else b"",
         parameters=env.get(b"DHFILE", b""),
     )
@@ -252,8 +265,7 @@ def keep(settings: Settings, env: Env) -> Keeper:
             os.fstat(PASSWORD_FD)
         except OSError as e:
             raise Fatal(b"unable to read password", e)
-    depth = scan(env[b"VERIFYDEPTH"])[0] if b"VERIFYDEPTH" in env else DEPTH
-    keeper = server.keep(settings, env, chain, load, b"unable to SSL accept", depth)
+    keeper = server.keep(settings, env, chain, load, b"unable to SSL accept")
     if settings.password:  # the keeper has read it
         os.close(PASSWORD_FD)
     if settings.verbosity >= server.EVERYTHING:
@@ -285,4 +297,4 @@ def main(argv: list[bytes], env: Env) -> int:
         return sslenviron.ucspi(described, bool(settings.tcp_names))
 
     outside = server.Outside(chain, cdb.find, find_resolver, keep, name)
-    return server.serve(settings, USAGE, parsed, env, outside, FLAGS, NUMBERS)
+    return server.serve(settings, USAGE, parsed, env, outside, FLAGS, NUMBERS, WORDS)

@@ -14,7 +14,7 @@ DESCRIPTION
         tcpserver -RHD -c 100 0 pop3 qmail-popup mail.example \\
             checkpassword qmail-pop3d Maildir
 
-    HOST is a name, an IPv4 or IPv6 address, or 0 for every IPv4 address of the machine. :: stands for every
+    HOST is a name, an IPv4 or IPv6 address, or 0 for every IPv4 address of the machine. :: and :0 stand for every
     address, IPv6 and IPv4; a peer that comes by IPv4 then looks as it does on an IPv4 socket. PORT is a
     number or a name of services(5); 0 takes any free port.
 
@@ -77,6 +77,7 @@ RULES
     environment, limit what one peer may take:
 
     MAXCONNIP      at most so many connections from the peer's address at a time
+    MAXCONIP       the same, but 0 is no limit
     MAXCONNC       the same for the peer's network: 24 bits of an IPv4 address, 64 of an IPv6 address
     MAXLOAD        none while the load average of one minute, times 100, is above this
     DIEMSG         a line for a peer that is turned away by one of these
@@ -183,7 +184,11 @@ def keep(settings: Settings, env: Env) -> Keeper:
         from qmailpy.stores import certificates
 
         try:
-            wanted = certificates.Wanted(settings.certificate or CERTIFICATE, ciphers=certificates.server_ciphers(env))
+            wanted = certificates.Wanted(
+                settings.certificate or CERTIFICATE,
+                ciphers=certificates.server_ciphers(env),
+                roots=certificates.client_roots(env) if settings.verifies(env) else (),
+            )
             return certificates.Certificates(wanted, complain)
         except certificates.Broken as e:
             raise Fatal(e.text)

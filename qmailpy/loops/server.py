@@ -13,7 +13,7 @@ from qmailpy import strerr
 from qmailpy.formats import addresses, options, sslenviron, tcpenviron, ucspitls
 from qmailpy.formats.numbers import scan
 from qmailpy.loops import accept, connect, pool
-from qmailpy.loops.keeper import Failed, Hold, Keeper, Rehearsed
+from qmailpy.loops.keeper import DEMAND, Failed, Hold, Keeper, Rehearsed
 from qmailpy.loops.keeper import start as start_keeper
 from qmailpy.unix import fds, ids, signals
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Env = dict[bytes, bytes]
 
 DROPPING = b"warning: dropping connection, "
-LIMITS = frozenset({b"MAXLOAD", b"MAXCONNIP", b"MAXCONNC"})
+LIMITS = frozenset({b"MAXLOAD", b"MAXCONNIP", b"MAXCONIP", b"MAXCONNC"})
 DENIED_BY_RULE = b"rule"
 AGAIN = 100  # connections that a process serves, if its program can
 FIELD_LIMIT = 100  # bytes of a field in a log line
@@ -59,6 +59,7 @@ FLAGS: dict[bytes, tuple[str, int]] = {
 }  # fmt: skip
 NUMBERS = {b"c": "limit", b"b": "backlog", b"t": "ident_timeout_s"}
 WORDS = {b"x": "rules", b"B": "banner", b"l": "local_host"}
+ANY_DUAL = b":0"  # what ucspi-tcp6 and ucspi-ssl call every address, IPv4 too
 
 
 class Settings:
@@ -74,6 +75,7 @@ class Settings:
         self.uid = self.gid = 0
         self.banner = b""
         self.rules: bytes | None = None
+        self.early_rules: bytes | None = None  # for addresses alone, before anything is looked up
         self.local_host: bytes | None = None
         self.interface: bytes | None = None
         # TLS
@@ -113,6 +115,10 @@ class Settings:
         settings.verbosity = settings.remote_host = settings.remote_info = 0
         settings.local_host = b""
         return settings
+
+    def verifies(self, env: Env) -> bool:
+        """Whether some client may have to show a certificate."""
+        return bool(self.client or self.rules or self.early_rules) or VERIFY in env
 
     def say(self, text: bytes) -> None:
         strerr.say(b"%s: %s\n" % (self.program, text))
@@ -160,6 +166,8 @@ def find_host(host: bytes, settings: Settings, env: Env, outside: Outside) -> by
     """The address to listen on, 4 or 16 bytes."""
     if host in (b"", b"0"):
         return bytes(16 if settings.ipv6 else 4)
+    if host == ANY_DUAL:
+        return bytes(16)
     literal = addresses.parse_ipv4(host) or addresses.parse_ipv6(host)
     if literal is not None:
         return literal
@@ -206,25 +214,32 @@ class Connection:
         if settings.verbosity >= EVERYTHING:
             settings.say(b"pid %d from %s" % (os.getpid(), self.remote_ip))
         connected = _socket.socket(self.server.family, _socket.SOCK_STREAM, 0, self.fd)
+        early: Env | None = None
         try:
+            what = b"unable to get local address"
+            local = connected.getsockname()
+            ends = accept.shown(local[0])[0], local[1]
+            if settings.early_rules is not None:
+                what = b"unable to read " + settings.early_rules
+                early = self._follow_rules(settings.early_rules, None, None)
+                if self.denied:
+                    return self._turn_away_unseen(*ends)
             self._set_options(connected)
             what = b"unable to print banner"
             if settings.banner and settings.tls != AT_ONCE:
                 fds.write_all(self.fd, settings.banner)
-            what = b"unable to get local address"
-            local = connected.getsockname()
         except OSError as e:
             return self._drop(what, e)
         finally:
             connected.detach()
-        described = self._environment(accept.shown(local[0])[0], local[1])
-        env = self.server.outside.name(described)
-        if settings.rules is not None:
+        described = self._environment(*ends)
+        env = {**self.server.outside.name(described), **(early or {})}
+        if settings.rules is not None and early is None:
+            names = described.get(b"TCPREMOTEHOST"), described.get(b"TCPREMOTEINFO")
             try:
-                env = self._follow_rules(settings.rules, described, env)
+                env.update(self._follow_rules(settings.rules, *names) or {})
             except OSError as e:
-                if e.errno != errno.ENOENT or not settings.rules_optional:
-                    return self._drop(b"unable to read " + settings.rules, e)
+                return self._drop(b"unable to read " + settings.rules, e)
         if not self.denied:
             self.denied = self._above_limit(env)
         if settings.verbosity >= EVERYTHING:
@@ -263,7 +278,7 @@ class Connection:
         keeper, settings = self.keeper, self.settings
         assert keeper is not None
         network, self.fd = self.fd, -1
-        self.fd, variables = keeper.begin(network, self._client(described), settings.handshake_s)
+        self.fd, variables = keeper.begin(network, self._client(described, env), settings.handshake_s)
         if settings.verbosity >= EVERYTHING and variables:
             self._log_tls(variables)
         if settings.banner:
@@ -275,14 +290,19 @@ class Connection:
         """Let the program begin TLS. Raises Failed."""
         keeper = self.keeper
         assert keeper is not None
-        self.offered = keeper.offer(self.fd, self._client(described))
+        self.offered = keeper.offer(self.fd, self._client(described, env))
         env = sslenviron.forget(env)
         return {WISH: b"", **env, **self.offered.variables()}
 
-    def _client(self, described: Env) -> bytes:
-        """For the keeper."""
-        name = described.get(b"TCPREMOTEHOST", b"") if self.settings.client == NAMED else b""
-        return self.remote_ip + b" " + name
+    def _client(self, described: Env, env: Env) -> bytes:
+        """For the keeper; env has what a rule says of certificates."""
+        wanted = self.settings.client if env.get(NO_CAS) != b"-" else 0
+        if VERIFY in env:
+            wanted = self.settings.client or NEEDED
+        if not wanted:
+            return self.remote_ip + b" "
+        name = described.get(b"TCPREMOTEHOST", b"") if wanted == NAMED else b""
+        return self.remote_ip + b" " + DEMAND + name
 
     def _log_tls(self, variables: Env) -> None:
         agreed = [_loggable(variables.get(name, b"")) for name in (sslenviron.PROTOCOL, sslenviron.CIPHER)]
@@ -351,14 +371,19 @@ class Connection:
                     remote_host = None
         return local_host, remote_host
 
-    def _follow_rules(self, path: bytes, described: Env, env: Env) -> Env:
-        names = described.get(b"TCPREMOTEHOST"), described.get(b"TCPREMOTEINFO")
-        rule = self.server.outside.find_rule(path, self.remote_ip, *names)
+    def _follow_rules(self, path: bytes, host: bytes | None, info: bytes | None) -> Env | None:
+        """What a rule sets; None if there is none for this peer. Raises OSError."""
+        try:
+            rule = self.server.outside.find_rule(path, self.remote_ip, host, info)
+        except OSError as e:
+            if e.errno != errno.ENOENT or not self.settings.rules_optional:
+                raise
+            return None
         if rule is None:
-            return env
+            return None
         if rule.deny:
             self.denied = DENIED_BY_RULE
-        return {**env, **dict(rule.variables)}
+        return dict(rule.variables)
 
     def _above_limit(self, env: Env) -> bytes:
         """What the log says if this peer, or the machine, has reached a limit of env; b"" if not."""
@@ -375,6 +400,9 @@ class Connection:
                 found = count()
                 if found > scan(env[variable])[0]:
                     return b" %s:%d" % (shown, found)
+        most = scan(env.get(b"MAXCONIP", b""))[0]
+        if most and peers.count(self.remote_ip) > most:  # of ucspi-tcp6 and ucspi-ssl, where 0 is no limit
+            return b" ip connection limit:%d exceeded" % most
         return b""
 
     def _log_decision(self, env: Env) -> None:
@@ -385,6 +413,13 @@ class Connection:
         decision = b"deny" if self.denied else b"ok"
         why = self.denied if self.denied != DENIED_BY_RULE else b""
         self.settings.say(b"%s %d %s%s" % (decision, os.getpid(), b" ".join(ends), why))
+
+    def _turn_away_unseen(self, local_ip: bytes, local_port: int) -> int:
+        """Before anything is looked up."""
+        if self.settings.verbosity >= EVERYTHING:
+            ends = local_ip, local_port, self.settings.local_host, self.remote_ip, self.remote_port
+            self._log_decision(tcpenviron.environment({}, *ends, None, None, self.interface))
+        return strerr.NEVER
 
     def _turn_away(self, env: Env) -> int:
         """Nothing here waits: a peer that is turned away would keep others from its place under -c."""
@@ -575,7 +610,6 @@ def keep(
     chain: "Any",
     load: "Callable[[Callable[[bytes], None]], Any]",
     refusal: bytes,
-    depth: int = -1,
 ) -> Keeper:
     """Start the process that has the keys. load(complain) gives it, and nobody else, its certificates, as in
     stores.certificates, or raises Fatal; refusal: what a failed handshake is called. Raises Fatal."""

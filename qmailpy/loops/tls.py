@@ -181,19 +181,20 @@ def work(  # type: ignore[no-untyped-def]
     client: bytes,
 ) -> int:
     """One connection. tell: whether the program wants to know what TLS is like; client: as for the keeper."""
-    address, _, host = client.partition(b" ")
+    address, _, demand = client.partition(b" ")
     connection = None
     try:
-        connection = Connection(network, terms, certificates.context, server=True)
+        context = certificates.verifying if demand else certificates.context
+        if context is None:
+            raise Refused(b"unable to verify client certificate: neither CAFILE nor CADIR is set")
+        connection = Connection(network, terms, context, server=True)
         connection.handshake()
         tls = connection.tls
-        verified = tls.context.verify_mode != ssl.CERT_NONE
-        if verified:
-            check_client(tls, terms.depth, host)
+        if demand:
+            check_client(tls, terms.depth, demand.removeprefix(DEMAND))
         if tell:
             described = variables(tls, certificates.asked, b"SSL_CLIENT_")
-            if verified:
-                described[b"SSL_CLIENT_VERIFY"] = b"SUCCESS"
+            described[b"SSL_CLIENT_VERIFY"] = b"SUCCESS" if demand else b"NONE"
             answer(control, {**described, **certificates.variables(tls.context)})
         else:
             control.close()
@@ -270,6 +271,8 @@ def _chain(tls: ssl.SSLObject, kind: str) -> list[bytes]:
 def check_client(tls: ssl.SSLObject, depth: int, host: bytes) -> None:
     """What OpenSSL has not looked at: how long the way to the root is, and, if host is known, its name. Raises
     Refused."""
+    if tls.getpeercert(True) is None:
+        raise Refused(b"no client certificate")
     if depth >= 0 and len(_chain(tls, "get_verified_chain")) - 2 > depth:
         raise Refused(b"unable to verify client certificate: chain too long")
     if host and not _is_named(tls, host.lower().rstrip(b".")):
@@ -648,11 +651,7 @@ REHEARSAL_S = 5
 def rehearse(certificates, spawn) -> None:  # type: ignore[no-untyped-def]
     """Before the first fork: do what each process will do, so that it finds the libraries linked, the code specialized
     and memory where it needs it; what it would have to change, the kernel would have to copy for it. A process that is
-    spawned for this is the client, and the program. Raises OSError.
-
-    Not where clients need a certificate: here is none."""
-    if certificates.context.verify_mode != ssl.CERT_NONE:
-        return
+    spawned for this is the client, without a certificate, and the program. Raises OSError."""
     terms = Terms(REHEARSAL_S, REHEARSAL_S)
     families = _socket.AF_UNIX, _socket.SOCK_STREAM
     pairs = [[_socket.socketpair(*families) for _ in range(4)] for _ in range(REHEARSALS)]

@@ -63,10 +63,10 @@ class Broken(Exception):
 
 class Wanted:
     """What contexts are made of. ciphers: a list as in ciphers(1), for TLS 1.2; roots: files and folders of
-    certificates that those of the other side are verified by; required: whether clients must show one; password: of
-    the key; more: a second pair, of another kind of key; parameters: a file for Diffie and Hellman."""
+    certificates that those of the other side are verified by; password: of the key; more: a second pair, of another
+    kind of key; parameters: a file for Diffie and Hellman."""
 
-    __slots__ = ("ciphers", "key", "more", "parameters", "password", "place", "required", "roots")
+    __slots__ = ("ciphers", "key", "more", "parameters", "password", "place", "roots")
 
     def __init__(
         self,
@@ -75,7 +75,6 @@ class Wanted:
         more: Files | None = None,
         ciphers: bytes = b"",
         roots: tuple[bytes, ...] = (),
-        required: bool = False,
         password: bytes = b"",
         parameters: bytes = b"",
     ) -> None:
@@ -84,7 +83,6 @@ class Wanted:
         self.more = more
         self.ciphers = ciphers
         self.roots = roots
-        self.required = required
         self.password = password
         self.parameters = parameters
 
@@ -99,6 +97,15 @@ def client_ciphers(env: "Mapping[bytes, bytes]") -> bytes:
     return _ciphers(env, b"tlsclientciphers")
 
 
+def client_roots(env: "Mapping[bytes, bytes]") -> tuple[bytes, ...]:
+    """What certificates of clients are verified by, with lists of revoked ones. CCAFILE stands in for the others,
+    though in ucspi-ssl it only names whom clients are told to show certificates of; - is no file there."""
+    roots = [env[name] for name in (b"CAFILE", b"CADIR") if env.get(name)]
+    if not roots and env.get(b"CCAFILE", b"") not in (b"", b"-"):
+        roots = [env[b"CCAFILE"]]
+    return (*roots, env[b"CRLDIR"]) if roots and env.get(b"CRLDIR") else tuple(roots)
+
+
 def _ciphers(env: "Mapping[bytes, bytes]", name: bytes) -> bytes:
     try:
         return env.get(b"CIPHERS") or control.Control(home.home(env)).line(name) or b""
@@ -107,16 +114,24 @@ def _ciphers(env: "Mapping[bytes, bytes]", name: bytes) -> bytes:
 
 
 class _Entry:
-    """One name's context. variables: what SSL_SERVER_* says of the certificate."""
+    """One name's contexts: for clients that show no certificate, and, if there are roots, for those that have to.
+    variables: what SSL_SERVER_* says of the certificate."""
 
-    __slots__ = ("context", "files", "loaded_s", "mark", "variables")
+    __slots__ = ("context", "files", "loaded_s", "mark", "variables", "verifying")
 
     def __init__(
-        self, files: Files, mark: Mark, context: ssl.SSLContext, variables: dict[bytes, bytes], loaded_s: float
+        self,
+        files: Files,
+        mark: Mark,
+        context: ssl.SSLContext,
+        verifying: ssl.SSLContext | None,
+        variables: dict[bytes, bytes],
+        loaded_s: float,
     ) -> None:
         self.files = files
         self.mark = mark
         self.context = context
+        self.verifying = verifying
         self.variables = variables
         self.loaded_s = loaded_s
 
@@ -147,6 +162,11 @@ class Certificates:
         """For a new connection; it chooses by name itself."""
         return self._entries[DEFAULT].context
 
+    @property
+    def verifying(self) -> ssl.SSLContext | None:
+        """The same, for a client that has to show a certificate; None without roots to verify it by."""
+        return self._entries[DEFAULT].verifying
+
     def refresh(self) -> bool:
         """Look whether something has changed, and load that. Whether there is anything new."""
         self._roots_mark = self._mark_roots()
@@ -161,7 +181,7 @@ class Certificates:
     def variables(self, context: ssl.SSLContext) -> dict[bytes, bytes]:
         """SSL_SERVER_* for a connection that has come to that context."""
         for entry in self._entries.values():
-            if entry.context is context:
+            if context in (entry.context, entry.verifying):
                 return entry.variables
         return {}
 
@@ -220,7 +240,8 @@ class Certificates:
         self.asked = asked = _host_name(name or "")
         entry = self._entries.get(asked) or self._entries.get(b"*." + asked.partition(b".")[2])
         if entry is not None and asked != DEFAULT:
-            connection.context = entry.context
+            verifying = entry.verifying if context.verify_mode != NOT_VERIFIED else None
+            connection.context = verifying or entry.context
 
     # Contexts
 
@@ -245,6 +266,24 @@ class Certificates:
         """Raises Broken."""
         wanted = self._wanted
         mark = self._mark_files(files)  # before: what changes meanwhile is loaded again
+        context = self._new_context(files)
+        verifying = self._new_context(files) if wanted.roots else None
+        if verifying is not None:
+            # A certificate is asked for and verified anew for each connection: there are no tickets.
+            verifying.verify_mode = VERIFIED
+            verifying.options |= ssl.OP_NO_TICKET
+            verifying.num_tickets = 0
+            load_roots(verifying, wanted.roots)
+        try:
+            described = sslenviron.certificate(b"SSL_SERVER_", sslenviron.certificates(_read(files[0])))
+        except (OSError, sslenviron.Malformed) as e:  # it has changed meanwhile, or only OpenSSL understands it
+            why = e if isinstance(e, OSError) else b"malformed"
+            raise Broken(b"unable to load certificate " + files[0], why)
+        return _Entry(files, mark, context, verifying, described, self._clock_s())
+
+    def _new_context(self, files: Files) -> ssl.SSLContext:
+        """Raises Broken."""
+        wanted = self._wanted
         context = _context(ssl.PROTOCOL_TLS_SERVER, wanted.ciphers)
         _load_pair(context, files, wanted.password)
         if wanted.more:
@@ -252,18 +291,7 @@ class Certificates:
         if wanted.parameters:
             _load_parameters(context, wanted.parameters)
         context.sni_callback = self.choose
-        if wanted.required:
-            # A certificate is asked for and verified anew for each connection: there are no tickets.
-            context.verify_mode = VERIFIED
-            context.options |= ssl.OP_NO_TICKET
-            context.num_tickets = 0
-            load_roots(context, wanted.roots)
-        try:
-            described = sslenviron.certificate(b"SSL_SERVER_", sslenviron.certificates(_read(files[0])))
-        except (OSError, sslenviron.Malformed) as e:  # it has changed meanwhile, or only OpenSSL understands it
-            why = e if isinstance(e, OSError) else b"malformed"
-            raise Broken(b"unable to load certificate " + files[0], why)
-        return _Entry(files, mark, context, described, self._clock_s())
+        return context
 
 
 def client_context(wanted: Wanted, verified: bool, named: bool) -> ssl.SSLContext:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import BIN, environment, eventually, needs, run
+from tests.ports import free_port
 from tests.servers import (
     MESSAGES,
     NAME,
@@ -111,7 +112,7 @@ def test_e_sets_the_names_of_tcpserver_too_and_s_says_what_tls_is_like(authority
             assert found["SSL_SERVER_S_DN"] == "/CN=mail.example"
             assert found["SSL_SERVER_CERT"] == (authority.folder / "mail.example.crt").read_text()
             assert found["SSL_CIPHER_USEKEYSIZE"] in ("128", "256")
-            assert not [name for name in found if name.startswith("SSL_CLIENT")]
+            assert [name for name in found if name.startswith("SSL_CLIENT")] == ["SSL_CLIENT_VERIFY"]
 
 
 def test_the_program_has_a_socket_on_0_and_1_and_nothing_else(authority: Authority) -> None:
@@ -220,11 +221,204 @@ def test_a_client_needs_a_certificate_of_the_cas_if_asked_for_one(
     with serve_tls(authority, "env", "-0", options=["-sRHl0", option], CAFILE=str(authority.roots)) as server:
         found = variables(talk(server, made=own))
         assert found.get("SSL_CLIENT_S_DN") == ("/O=Org/CN=Client" if asked else None)
-        assert found.get("SSL_CLIENT_VERIFY") == ("SUCCESS" if asked else None)
+        assert found.get("SSL_CLIENT_VERIFY") == ("SUCCESS" if asked else "NONE")
         if asked:
             with contextlib.suppress(ssl.SSLError, ConnectionError):
                 talk(server, made=context())
             refused(server, "127.0.0.1: peer did not return a certificate")
+
+
+def compiled(folder: Path, text: str) -> str:
+    """A file of these rules."""
+    rules = folder / f"{len(list(folder.iterdir()))}.cdb"
+    assert run([BIN / "tcprules", rules, folder / "rules.tmp"], input=text.encode()).returncode == 0
+    return str(rules)
+
+
+NO_CERTIFICATE = b"unable to SSL accept: 127.0.0.1: peer did not return a certificate"
+
+BY_RULE = [  # options, environment, what a rule sets, whether a client has to show a certificate
+    ("", {}, 'CCAVERIFY=""', True),
+    ("", {"CCAVERIFY": "1"}, 'A="b"', True),
+    ("", {}, 'CCAFILE="-"', False),
+    ("m", {}, 'CCAFILE="-"', False),
+    ("m", {"CCAFILE": "-"}, 'A="b"', False),
+    ("m", {"CCAFILE": "-"}, 'CCAVERIFY=""', True),
+    ("m", {}, 'CCAFILE="-",CCAVERIFY="1"', True),
+    ("n", {}, 'CCAVERIFY=""', True),
+]
+
+
+@pytest.mark.parametrize(("option", "changes", "set_by_rule", "asked"), BY_RULE, ids=range(len(BY_RULE)))
+def test_a_rule_says_who_has_to_show_a_certificate(
+    authority: Authority, tmp_path: Path, option: str, changes: dict[str, str], set_by_rule: str, asked: bool
+) -> None:
+    own = context(own=authority.folder / "client.pem")
+    options = [f"-s{option}RHl0", "-x", compiled(tmp_path, f"127.0.0.1:allow,{set_by_rule}")]
+    program = [sys.executable, "-c", FOREIGN] if option == "n" else ["sh", "-c", 'echo "$SSL_CLIENT_VERIFY"']
+    env = {"CAFILE": str(authority.roots), **changes}
+    with serve_tls(authority, *program, options=options, **env) as server:
+        for made in (own, context()):
+            good = made is own or not asked
+            with contextlib.suppress(ssl.SSLError, ConnectionError), server.connect() as connection:
+                if option == "n":
+                    said = connection.makefile("rb")
+                    said.readline()
+                    connection.sendall(b"Y\n")
+                    assert said.readline() == b"go\n"
+                client = Client(connection, made)
+                assert client.line() == (b"secret TLSv1.3\n" if option == "n" else b"SUCCESS\n" if asked else b"NONE\n")
+                assert good
+                continue
+            assert not good
+            assert eventually(lambda: NO_CERTIFICATE in server.log.text)
+
+
+def test_a_rule_that_asks_for_certificates_without_cas_lets_nobody_in(authority: Authority, tmp_path: Path) -> None:
+    options = ["-RHl0", "-x", compiled(tmp_path, '127.0.0.1:allow,CCAVERIFY=""\n:allow')]
+    with serve_tls(authority, "echo", "in", options=options) as server:
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert talk(server) == b""
+        refused(server, "127.0.0.1: unable to verify client certificate: neither CAFILE nor CADIR is set")
+        with server.connect("127.0.0.2") as connection:
+            assert Client(connection).line() == b"in\n"
+
+
+def test_a_ticket_of_who_need_not_show_a_certificate_is_none_for_who_has_to(
+    authority: Authority, tmp_path: Path
+) -> None:
+    options = ["-sRHl0", "-x", compiled(tmp_path, '127.0.0.2:allow,CCAVERIFY=""\n:allow')]
+    for version in ("TLSv1_2", "TLSv1_3"):
+        made = context(version=version)
+        with serve_tls(authority, "echo", "in", options=options, CAFILE=str(authority.roots)) as server:
+            with connect(server, made) as client:
+                assert client.line() == b"in\n"
+                session = client.tls.session
+            with connect(server, made, session=session) as client:
+                assert client.line() == b"in\n"
+                assert client.tls.session_reused
+            with contextlib.suppress(ssl.SSLError, ConnectionError), server.connect("127.0.0.2") as connection:
+                assert Client(connection, made, session=session).rest() == b""
+            assert eventually(lambda: b"127.0.0.2: peer did not return a certificate" in server.log.text)
+
+
+# Rules for addresses
+
+
+def test_rules_of_y_come_before_anything_is_looked_up_and_an_allow_spares_those_of_x(
+    authority: Authority, tmp_path: Path
+) -> None:
+    early = compiled(tmp_path, '127.0.0.1:allow,WHO="early"\n127.0.0.2:deny\n')
+    late = compiled(tmp_path, '127.0.0.1:deny\n127.0.0.3:allow,WHO="late"\n:deny\n')
+    # Nobody answers on this port: whoever waits for a name server is not turned away in time.
+    env = {"DNSCACHEIP": "127.0.0.1", "QMAILPY_DNSPORT": str(free_port())}
+    options = ["-Rhl", "here", "-y", early, "-x", late]
+    with serve_tls(authority, "sh", "-c", "echo $WHO", options=options, **env) as server:
+        with server.connect("127.0.0.2") as connection:
+            assert connection.recv(1) == b""
+        server.line(rf"sslserver: deny \d+ here:127.0.0.1:{server.port} :127.0.0.2::\d+")
+        server.line("sslserver: end .* status 25600")
+        assert talk(server) == b"early\n"
+        with server.connect("127.0.0.3") as connection:
+            assert Client(connection).line() == b"late\n"
+        with server.connect("127.0.0.4") as connection:
+            assert connection.recv(1) == b""
+        server.line(r"sslserver: deny \d+ here:127.0.0.1:.*")
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_without_the_file_of_y_nobody_gets_in_but_with_X(authority: Authority, tmp_path: Path, optional: bool) -> None:
+    path = tmp_path / "none.cdb"
+    options = ["-RHl0", "-y", str(path), *(["-X"] if optional else [])]
+    with serve_tls(authority, "echo", "in", options=options) as server:
+        if optional:
+            assert talk(server) == b"in\n"
+            return
+        with server.connect() as connection:
+            assert connection.recv(1) == b""
+        server.line(f"sslserver: warning: dropping connection, unable to read {path}: file does not exist")
+
+
+def test_maxconip_is_a_limit_for_each_address_and_0_is_none(authority: Authority, tmp_path: Path) -> None:
+    rules = compiled(tmp_path, '127.0.0.2:allow,MAXCONIP="0"\n:allow,MAXCONIP="1"')
+    with serve_tls(authority, "cat", options=["-RHl0", "-x", rules]) as server, connect(server) as client:
+        client.send(b"x")
+        assert client.read() == b"x"
+        with server.connect() as connection:
+            assert connection.recv(1) == b""
+        server.line(r"sslserver: deny \d+ .* ip connection limit:1 exceeded")
+        others = [Client(server.connect("127.0.0.2")) for _ in range(3)]
+        for other in others:
+            other.send(b"y")
+            assert other.read() == b"y"
+            other.socket.close()
+
+
+def test_every_address_of_both_kinds_has_a_name_of_its_own(authority: Authority) -> None:
+    with serve(OURS, "echo", "in", options=["-RHl0"], host=":0", env=env_of(authority)) as server:
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, server.port), TIMEOUT) as connection:
+                assert Client(connection).line() == b"in\n"
+
+
+# Where processes of TLS are, and as whom
+
+
+@pytest.mark.parametrize(
+    ("changes", "uid", "gid"),
+    [
+        ({"SSL_UID": "54399"}, 54399, 54399),
+        ({"SSL_UID": "54399", "SSL_GID": "54400"}, 54399, 54400),
+        ({"SSL_USER": "daemon", "SSL_GROUP": "54400", "TLSUSER": "54401"}, 1, 54400),
+        ({"SSL_UID": "0", "SSL_GID": "0", "TLSUSER": "54401"}, 54401, 54401),
+    ],
+    ids=str,
+)
+def test_ssl_uid_and_its_like_say_who_does_tls(
+    authority: Authority, tmp_path: Path, changes: dict[str, str], uid: int, gid: int
+) -> None:
+    needs_root()
+    rules = compiled(tmp_path, ':allow,SSL_UID="1",SSL_CHROOT="/usr"')
+    options = ["-RHl0", "-x", rules]
+    with public_folder() as folder:
+        changes = {"SSL_CHROOT": str(folder), **changes}
+        with serve_tls(authority, "cat", options=options, **changes) as server, connect(server) as client:
+            client.send(b"x")
+            assert client.read() == b"x"
+            for pid in tls_processes(server, 3):
+                status = status_of(pid)
+                assert (set(status["Uid"].split()), set(status["Gid"].split())) == ({str(uid)}, {str(gid)})
+                assert os.readlink(f"/proc/{pid}/root") == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"SSL_USER": "no-such"}, "unknown user no-such"),
+        ({"SSL_GROUP": "no-such"}, "unknown group no-such"),
+        ({"SSL_CHROOT": "/no/such"}, "unable to chroot to /no/such: file does not exist"),
+        ({"SSL_CHROOT": "/etc/passwd"}, "unable to chroot to /etc/passwd: not a directory"),
+    ],
+    ids=str,
+)
+def test_what_processes_of_tls_cannot_be_is_said_at_the_start(
+    authority: Authority, changes: dict[str, str], said: str
+) -> None:
+    needs_root()
+    done = run([OURS, "127.0.0.1", "0", "true"], env=env_of(authority, **changes))
+    assert (done.returncode, done.stderr.decode()) == (111, f"sslserver: fatal: {said}\n")
+
+
+def test_only_root_can_have_another_root(authority: Authority) -> None:
+    needs_root()
+    with public_folder() as folder:
+        pem = Authority(folder / "ca").certificate("mail.example")
+        os.chown(pem, ORDINARY, ORDINARY)
+        prefix = [needs("setpriv"), f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups"]
+        env = env_of(authority, CERTFILE=str(pem), SSL_CHROOT="/var/empty")
+        done = run([*prefix, OURS, "127.0.0.1", "0", "true"], env=env)
+        said = b"sslserver: fatal: unable to chroot to /var/empty: permission denied\n"
+        assert (done.returncode, done.stderr) == (111, said)
 
 
 def test_a_list_of_revoked_certificates_that_is_written_over_is_used(authority: Authority, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.helpers import BIN, PYTHON, environment, eventually, needs, run
 from tests.ports import free_port
 from tests.queuehomes import QueueHome
 from tests.servers import OURS, TIMEOUT, Server, home, pop3, public_folder, reachable_python, serve
-from tests.tls import Authority, Client, talk
+from tests.tls import Authority, Client, context, talk
 
 ENV = ["env", "-0"]
 NOT_RUN = b"tcpserver: warning: dropping connection, unable to run nowhere: file does not exist\n"
@@ -988,6 +988,7 @@ def authority() -> Iterator[Authority]:
     with public_folder() as folder:
         made = Authority(folder)
         made.certificate("mail.example", "mail.example", "localhost")
+        made.certificate("client", subject="/O=Org/CN=Client")
         yield made
 
 
@@ -1002,7 +1003,24 @@ def test_with_s_the_program_finds_the_variables_of_tcpserver_and_what_tls_is_lik
         server.line(r"tcpserver: ssl \d+ accept TLSv1.3 TLS_AES_256_GCM_SHA384")
     assert (found["PROTO"], found["TCPREMOTEIP"], found["SSL_CERT_FILE"]) == ("TCP", "127.0.0.1", "kept")
     assert (found["SSL_PROTOCOL"], found["SSL_SERVER_S_DN"]) == ("TLSv1.3", "/CN=mail.example")
-    assert not [name for name in found if name.startswith("SSL_CLIENT") or name == "SSLCTLFD"]
+    shown = [name for name in found if name.startswith("SSL_CLIENT") or name == "SSLCTLFD"]
+    assert shown == ["SSL_CLIENT_VERIFY"]
+
+
+def test_with_s_a_rule_may_have_clients_show_a_certificate(authority: Authority, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.cdb"
+    text = b'127.0.0.1:allow,CCAVERIFY=""\n:allow'
+    assert run([BIN / "tcprules", rules, tmp_path / "rules.tmp"], input=text).returncode == 0
+    env = environment(CAFILE=str(authority.roots))
+    options = tls_options(authority, "-s", "-x", str(rules))
+    with serve(OURS, "sh", "-c", 'echo "$SSL_CLIENT_S_DN"', options=options, env=env) as server:
+        assert talk(server, made=context(own=authority.folder / "client.pem")) == b"/O=Org/CN=Client\n"
+        with contextlib.suppress(OSError):
+            assert talk(server) == b""
+        said = b"dropping connection, unable to accept SSL connection: 127.0.0.1: peer did not return a certificate"
+        assert eventually(lambda: said in server.log.text)
+        with server.connect("127.0.0.2") as connection:
+            assert Client(connection).line() == b"\n"
 
 
 def test_with_s_the_banner_is_under_tls_and_a_peer_turned_away_gets_nothing_in_clear(authority: Authority) -> None:

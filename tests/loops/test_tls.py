@@ -42,7 +42,7 @@ def certificates(authority: Authority) -> Certificates:
 class Session:
     """client: the network's other side, before TLS; program: the local socket's."""
 
-    def __init__(self, found: Certificates, terms: tls.Terms, tell: bool, host: bytes) -> None:
+    def __init__(self, found: Certificates, terms: tls.Terms, tell: bool, demand: bytes) -> None:
         stream = socket.AF_UNIX, socket.SOCK_STREAM
         network, self.network = socket.socketpair(*stream)
         local, self.program = socket.socketpair(*stream)
@@ -56,7 +56,7 @@ class Session:
         self.sending = functools.partial(network.setsockopt, socket.SOL_SOCKET, socket.SO_SNDBUF)
         given = network, local, control, reporting
         self._thread = threading.Thread(
-            target=self._work, args=(found, terms, given, tell, b"192.0.2.1 " + host), daemon=True
+            target=self._work, args=(found, terms, given, tell, b"192.0.2.1 " + demand), daemon=True
         )
         self._thread.start()
 
@@ -80,9 +80,16 @@ class Session:
 
 @contextlib.contextmanager
 def session(
-    found: Certificates, handshake_s: int = 20, idle_s: int = 20, depth: int = -1, tell: bool = True, host: bytes = b""
+    found: Certificates,
+    handshake_s: int = 20,
+    idle_s: int = 20,
+    depth: int = -1,
+    tell: bool = True,
+    host: bytes | None = None,
 ) -> Iterator[Session]:
-    made = Session(found, tls.Terms(handshake_s, idle_s, depth), tell, host)
+    """host: as which it shows a certificate; b"": of any name. None: it need not show one."""
+    demand = b"" if host is None else DEMAND + host
+    made = Session(found, tls.Terms(handshake_s, idle_s, depth), tell, demand)
     try:
         yield made
     finally:
@@ -106,7 +113,8 @@ def test_bytes_pass_both_ways_and_the_answer_says_what_tls_is_like(certificates:
         assert found.variables[b"SSL_PROTOCOL"] == b"TLSv1.3"
         assert found.variables[b"SSL_TLS_SNI"] == b"mail.example"
         assert found.variables[b"SSL_SERVER_S_DN"] == b"/CN=mail.example"
-        assert not any(name.startswith(b"SSL_CLIENT") for name in found.variables)
+        client_variables = {name: value for name, value in found.variables.items() if name.startswith(b"SSL_CLIENT")}
+        assert client_variables == {b"SSL_CLIENT_VERIFY": b"NONE"}
         client.send(b"from the client")
         assert s.program.recv(100) == b"from the client"
         s.program.sendall(b"from the program")
@@ -474,15 +482,13 @@ def _copy(one: socket.socket, other: socket.socket) -> None:
 
 @pytest.fixture
 def asking(authority: Authority) -> Certificates:
-    wanted = Wanted(
-        os.fsencode(authority.folder / "mail.example.pem"), roots=(os.fsencode(authority.roots),), required=True
-    )
+    wanted = Wanted(os.fsencode(authority.folder / "mail.example.pem"), roots=(os.fsencode(authority.roots),))
     return Certificates(wanted, lambda text: None)
 
 
 def test_a_verified_client_is_described(asking: Certificates, authority: Authority) -> None:
     for _ in range(2):
-        with session(asking) as s:
+        with session(asking, host=b"") as s:
             client = s.begin(context(own=authority.folder / "client.pem"))
             found = ucspitls.Answer()
             found.feed(drain(s.control))
@@ -500,7 +506,7 @@ def test_a_client_without_a_certificate_or_with_a_strangers_is_refused(
 ) -> None:
     authority.self_signed("stranger")
     for own, said in ((None, b"peer did not return a certificate"), ("stranger.pem", b"certificate verify failed")):
-        with session(asking) as s:
+        with session(asking, host=b"") as s:
             with contextlib.suppress(ssl.SSLError):
                 s.begin(context(own=authority.folder / own if own else None, version="TLSv1_2"))
             assert said in reason(s)
@@ -534,11 +540,27 @@ def test_a_chain_may_be_so_long_and_no_longer(asking: Certificates, authority: A
     below.certificate("far")
     near, far = authority.folder / "client.pem", below.folder / "far.pem"
     for own, depth, fits in ((near, 0, True), (far, 0, False), (far, 1, True), (far, -1, True)):
-        with session(asking, depth=depth) as s:
+        with session(asking, depth=depth, host=b"") as s:
             s.begin(context(own=own))
             assert bool(drain(s.control)) == fits
             if not fits:
                 assert b"unable to verify client certificate: chain too long" in reason(s)
+
+
+def test_who_need_not_show_a_certificate_is_not_asked_for_one(asking: Certificates, authority: Authority) -> None:
+    with session(asking) as s:
+        s.begin(context(own=authority.folder / "client.pem"))
+        found = ucspitls.Answer()
+        found.feed(drain(s.control))
+        assert found.variables is not None
+        assert found.variables[b"SSL_CLIENT_VERIFY"] == b"NONE"
+        assert b"SSL_CLIENT_S_DN" not in found.variables
+
+
+def test_a_demand_that_nobody_can_judge_is_refused(certificates: Certificates, authority: Authority) -> None:
+    with session(certificates, host=b"") as s:
+        said = b"192.0.2.1: unable to verify client certificate: neither CAFILE nor CADIR is set"
+        assert reason(s) == said
 
 
 # Before the first connection

@@ -355,13 +355,32 @@ def test_roots_come_from_files_and_folders_whole(made: Path, tmp_path: Path) -> 
     (tmp_path / "roots" / "README").write_text("no certificate")
     path = os.fsencode(made / "one.example.pem")
     for roots in (made / "ca.crt", tmp_path / "roots"):
-        found = Place(Wanted(path, roots=(os.fsencode(roots),), required=True)).found.context
+        place = Place(Wanted(path, roots=(os.fsencode(roots),))).found
+        found = place.verifying
+        assert found is not None
         assert (found.cert_store_stats()["x509"], found.verify_mode) == (1, ssl.CERT_REQUIRED)
         assert found.num_tickets == 0
+        assert place.context.verify_mode == ssl.CERT_NONE
+        assert place.variables(found) == place.variables(place.context) != {}
+    assert Place(Wanted(path)).found.verifying is None
     for bad in (tmp_path / "missing", tmp_path / "roots" / "README"):
         with pytest.raises(Broken) as caught:
-            Place(Wanted(path, roots=(os.fsencode(bad),), required=True))
+            Place(Wanted(path, roots=(os.fsencode(bad),)))
         assert caught.value.text.startswith(b"unable to load CA list " + os.fsencode(bad) + b": ")
+
+
+@pytest.mark.parametrize(
+    ("env", "roots"),
+    [
+        ({}, ()),
+        ({b"CAFILE": b"", b"CRLDIR": b"/l"}, ()),
+        ({b"CAFILE": b"/a", b"CADIR": b"/b", b"CCAFILE": b"/c"}, (b"/a", b"/b")),
+        ({b"CCAFILE": b"/c", b"CRLDIR": b"/l"}, (b"/c", b"/l")),
+        ({b"CCAFILE": b"-"}, ()),
+    ],
+)
+def test_clients_are_verified_by_what_the_environment_names(env: dict[bytes, bytes], roots: tuple[bytes, ...]) -> None:
+    assert certificates.client_roots(env) == roots
 
 
 def test_a_client_trusts_whom_the_system_trusts_or_whom_it_is_told() -> None:
