@@ -57,7 +57,8 @@ ENVIRONMENT
                 the client: 127.*, or ::1, is this host
     PROTO, SSL, SSL_PROTOCOL
                 the connection is under TLS from its beginning if PROTO begins with SSL, or one of the others is set
-                and neither empty nor 0. If SSLCTLFD is there it is not
+                and neither empty nor 0. If SSLCTLFD is there it is not, unless what SSLREADFD and SSLWRITEFD
+                name is closed: so ucspi-ssl starts a program on TLS
 
 EXIT STATUS
     1    always
@@ -220,7 +221,7 @@ def main(argv: list[bytes], env: Env) -> int:
             if len(argv) < 3:
                 peer.write(USAGE)
             else:
-                serve(peer, argv[1], argv[2:], env)
+                serve(peer, argv[1], argv[2:], starttls.begun(env))
     except OSError:  # the client is gone, or silent for too long
         pass
     return 1

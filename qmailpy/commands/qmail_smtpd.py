@@ -24,7 +24,8 @@ TLS
     counting.
 
     The connection is taken as encrypted from its beginning if PROTO begins with SSL, or SSL or SSL_PROTOCOL is set and
-    neither empty nor 0; but not if SSLCTLFD is there.
+    neither empty nor 0; but not if SSLCTLFD is there, unless what SSLREADFD and SSLWRITEFD name is closed: so ucspi-ssl
+    starts a program on TLS.
 
     The Received line of what comes encrypted says ESMTPS, and how, if SSL_PROTOCOL and SSL_CIPHER do:
 
@@ -782,7 +783,7 @@ def main(argv: list[bytes], env: Env) -> int:
     try:
         with client:
             try:
-                return converse(client, argv[1:], env)
+                return converse(client, argv[1:], starttls.begun(env))
             except MemoryError:
                 client.write(NO_MEMORY)
     except OSError:  # the client is gone

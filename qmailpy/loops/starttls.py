@@ -88,6 +88,25 @@ class Offer:
         return answer.variables
 
 
+def begun(env: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """env as it should be where TLS has begun before the program. From 0.9 on, ucspi-ssl names the descriptors in any
+    case, and SSL_PROTOCOL only with -s; but those for reading and writing have become 0 and 1 then, and are closed."""
+    try:
+        found = ucspitls.named(env)
+        if found is None or not stat.S_ISSOCK(os.fstat(found.control).st_mode):
+            return env
+        fds.keep(found.control)
+    except (ucspitls.Malformed, OSError):  # which offered says
+        return env
+    for fd in (found.reading, found.writing):
+        try:
+            os.fstat(fd)
+        except OSError:
+            continue
+        return env
+    return {**ucspitls.without(env), b"SSL": b"1"}
+
+
 def offered(who: bytes, env: dict[bytes, bytes]) -> Offer | None:
     """The offer that env speaks of. One that cannot be used is none, which is said on descriptor 2."""
     try:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import re
+import socket
 import sys
 import tempfile
 import threading
@@ -645,6 +646,17 @@ def test_a_connection_that_began_with_tls_needs_no_more(changes: dict[str, str],
     with TlsTalk(home, chain(), certificate, variables=changes) as talk:  # where TLS is offered there is none yet
         talk.line()
         assert asked(talk, b"USER max") == b"-ERR TLS required but not negotiated\r\n"
+
+
+def test_a_connection_that_began_with_tls_by_ucspi_ssl_needs_no_more(home: Home) -> None:
+    """It names descriptors all the same, of which the control socket alone is open."""
+    control, other = socket.socketpair()
+    with control, other:
+        named = {"SSLCTLFD": str(other.fileno()), "SSLREADFD": "900", "SSLWRITEFD": "901"}
+        env = home.environment(UCSPITLS="!", TCPREMOTEIP="192.0.2.7", PROTO="TCP", **named)
+        with Talk(home, chain(), env=env, pass_fds={other.fileno()}) as talk:
+            talk.send(b"STLS\r\n" + LOGIN + b"QUIT\r\n")
+            assert talk.rest().endswith(b">\r\n-ERR authorization first\r\n+OK \r\n+OK \r\n+OK \r\n")
 
 
 @pytest.mark.parametrize("number", ["", "x", "-1", "2", "999", "99999999999"])

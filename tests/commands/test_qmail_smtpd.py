@@ -970,6 +970,13 @@ def test_what_is_encrypted_otherwise_is_received_as_that(mailhost: Mailhost) -> 
     sent = ENVELOPE + b"DATA\r\nx\r\n.\r\n"
     session(mailhost, sent, SSL_PROTOCOL="TLSv1.2", SSL_CIPHER="ECDHE-RSA-AES128 (x)")
     session(mailhost, sent, SSL="1")
+    control, other = socket.socketpair()
+    with control, other:  # as by ucspi-ssl, which names descriptors where TLS has begun, too
+        named = {"SSLCTLFD": str(other.fileno()), "SSLREADFD": "900", "SSLWRITEFD": "901"}
+        with Talk(mailhost, [SMTPD], env=mailhost.environment(**named), pass_fds={other.fileno()}) as talk:
+            talk.send(b"EHLO h\r\n" + sent + b"QUIT\r\n")
+            assert b"STARTTLS" not in talk.rest()
+            assert talk.end() == (0, b"")
     session(mailhost, sent, SSL_CIPHER="X")
     words = [text.partition(b" with ")[2].partition(b";")[0] for _, _, text in mailhost.queued(received=True)]
-    assert words == [b"ESMTPS (TLSv1.2 ECDHE-RSA-AES128??x? encrypted)", b"ESMTPS", b"SMTP"]
+    assert words == [b"ESMTPS (TLSv1.2 ECDHE-RSA-AES128??x? encrypted)", b"ESMTPS", b"ESMTPS", b"SMTP"]
