@@ -22,47 +22,20 @@ BUGS
     Empty lines of the page are removed, and a last line that is partial gets an LF, so only text survives. It has
     always been so: the original used awk(1) here.
 
-    No TLS, no redirection, no proxy.
+    No TLS, which https@(1) has, no redirection, no proxy.
 
 SEE ALSO
-    finger@(1), tcpcat(1), tcpclient(1), mconnect-io(1), delcr(1), awk(1)
+    https@(1), finger@(1), tcpcat(1), tcpclient(1), mconnect-io(1), delcr(1), awk(1)
 """
 
 from qmailpy import chain
 from qmailpy.chain import Env, Exec
-from qmailpy.formats.newlines import DelCr
+from qmailpy.formats.newlines import Body, DelCr
 from qmailpy.loops.relay import converse
 
 PROGRAM = b"http@"
 DEFAULTS = [b"0", b"", b"80"]
 REQUEST = b"GET /%s HTTP/1.0\nHost: %s:%s\n\n"
-
-
-class Body:
-    """What comes after the first empty line, without further empty lines and with an LF at its end."""
-
-    __slots__ = ("_at_start", "_inside")
-
-    def __init__(self) -> None:
-        self._inside = False  # the header is over
-        self._at_start = True  # of a line
-
-    def feed(self, block: bytes, final: bool = False) -> bytes:
-        if not self._inside:
-            lines = (b"\n" if self._at_start else b"") + block
-            end = lines.find(b"\n\n")
-            if end < 0:
-                self._at_start = lines.endswith(b"\n")
-                return b""
-            self._inside = self._at_start = True
-            block = lines[end + 2 :]
-        if self._at_start:
-            block = block.lstrip(b"\n")
-        while b"\n\n" in block:
-            block = block.replace(b"\n\n", b"\n")
-        if block:
-            self._at_start = block.endswith(b"\n")
-        return block if self._at_start or not final else block + b"\n"
 
 
 def main(argv: list[bytes], env: Env) -> int | Exec:

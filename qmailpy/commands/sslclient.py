@@ -75,7 +75,7 @@ BUGS
     not know of.
 
 SEE ALSO
-    tcpclient(1), sslserver(1), mconnect-io(1)
+    sslcat(1), sslconnect(1), https@(1), tcpclient(1), sslserver(1), mconnect-io(1)
 """
 
 import os

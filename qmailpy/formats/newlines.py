@@ -43,3 +43,31 @@ class FixCr:
         if block:
             self._after_cr = block.endswith(b"\r")
         return fixed
+
+
+class Body:
+    """What comes after the first empty line of LF lines, without further empty lines and with an LF at its end: a page
+    behind its header, as awk(1) would take it."""
+
+    __slots__ = ("_at_start", "_inside")
+
+    def __init__(self) -> None:
+        self._inside = False  # the header is over
+        self._at_start = True  # of a line
+
+    def feed(self, block: bytes, final: bool = False) -> bytes:
+        if not self._inside:
+            lines = (b"\n" if self._at_start else b"") + block
+            end = lines.find(b"\n\n")
+            if end < 0:
+                self._at_start = lines.endswith(b"\n")
+                return b""
+            self._inside = self._at_start = True
+            block = lines[end + 2 :]
+        if self._at_start:
+            block = block.lstrip(b"\n")
+        while b"\n\n" in block:
+            block = block.replace(b"\n\n", b"\n")
+        if block:
+            self._at_start = block.endswith(b"\n")
+        return block if self._at_start or not final else block + b"\n"

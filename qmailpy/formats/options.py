@@ -59,3 +59,12 @@ def parse(argv: list[bytes], letters: bytes) -> tuple[list[tuple[bytes, bytes]],
                 options.append((letter, word[at:]))
             break
     return options, argv[position:]
+
+
+def interleaved(argv: list[bytes], defaults: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """(options, words) of a command that hands options to another: -4 or -6 in front, words of which the last may be
+    missing, and behind them any others."""
+    words = argv[1:]
+    front = [words.pop(0)] if words[:1] in ([b"-4"], [b"-6"]) else []
+    count = len(defaults)
+    return front + words[count:], words[:count] + defaults[len(words[:count]) :]

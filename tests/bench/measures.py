@@ -167,8 +167,8 @@ def memory(bench: Bench) -> None:
 # What commands with a peer or without a usage message are started with: nobody listens on port 1, nothing is scanned.
 ARGUMENTS = {
     "svscan": ["/nonexistent"],
-    "mconnect": ["127.0.0.1", "1"],
-    "tcpcat": ["127.0.0.1", "1"],
+    **{name: ["127.0.0.1", "1"] for name in ("mconnect", "tcpcat", "sslconnect", "sslcat")},
+    "https@": ["127.0.0.1", "", "1"],
     **{name: ["127.0.0.1"] for name in ("date@", "finger@", "http@", "who@")},
 }
 

@@ -1,14 +1,18 @@
 """A server for one connection, for the tests of the clients: it plays a script, in a thread, and ends."""
 
+import contextlib
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import pytest
 
-from tests.helpers import BIN, PYTHON, environment, needs
+from tests.helpers import BIN, PYTHON, environment, needs, run
+from tests.servers import Word, public_folder, reachable_python, serve
+from tests.tls import Authority
 
 TIMEOUT = 20  # seconds
 
@@ -93,3 +97,25 @@ class Tool:
 
 
 ALL = ["Debian's", *PARTNERS]
+
+
+# Under TLS
+
+
+@contextlib.contextmanager
+def secured(*program: Word) -> Iterator[tuple[str, str]]:
+    """sslserver with a program: its port, and a file with the root of its certificate, which is for 127.0.0.1."""
+    with public_folder() as folder:
+        authority = Authority(folder)
+        env = environment(CERTFILE=str(authority.certificate("mail.example")), **reachable_python())
+        with serve(BIN / "sslserver", *program, options=["-RHl0"], env=env) as server:
+            yield str(server.port), str(authority.roots)
+
+
+def says_that_it_cannot_connect(name: str, *between: str) -> int:
+    """A command that is sslclient behind its words; the exit code. between: words between host and port."""
+    port = refusing_port()
+    done = run([BIN / name, "-4", "127.0.0.1", *between, port])
+    refused = f"sslclient: unable to connect to 127.0.0.1 port {port}: connection refused\n"
+    assert (done.stdout, done.stderr.decode()) == (b"", refused)
+    return done.returncode

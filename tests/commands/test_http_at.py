@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmailpy.commands.http_at import Body
+from qmailpy.formats.newlines import Body
 from tests.commands.oneshot import ALL, Server, Tool, address_of_fixed_ports, refusing_port
 from tests.helpers import needs, run
 

@@ -130,3 +130,19 @@ def test_an_option_is_an_attribute_a_number_or_a_word() -> None:
     for letter, word, known in ((b"v", b"", True), (b"c", b"12x", True), (b"l", b"host", True), (b"u", b"1", False)):
         assert options.apply(settings, letter, word, *tables) == known
     assert (settings.verbosity, settings.limit, settings.name) == (2, 12, b"host")
+
+
+@pytest.mark.parametrize(
+    ("words", "options_of", "found"),
+    [
+        ([], [], [b"0", b"443"]),
+        ([b"h"], [], [b"h", b"443"]),
+        ([b"-4", b"h", b"1", b"-X", b"-a", b"f"], [b"-4", b"-X", b"-a", b"f"], [b"h", b"1"]),
+        ([b"-6"], [b"-6"], [b"0", b"443"]),
+        ([b"-v", b"-4", b"-4"], [b"-4"], [b"-v", b"-4"]),
+    ],
+)
+def test_options_for_another_command_stand_around_the_words(
+    words: list[bytes], options_of: list[bytes], found: list[bytes]
+) -> None:
+    assert options.interleaved([b"x", *words], [b"0", b"443"]) == (options_of, found)
