@@ -52,7 +52,9 @@ CERTIFICATES OF CLIENTS
     anything, they have to, and where it sets CCAFILE to - they need not. CCAVERIFY wins.
 
         192.168.10.:allow,CCAFILE="-"
-        203.0.113.7:allow,CCAVERIFY="",RELAYCLIENT=""
+        203.0.113.7:allow,UCSPITLS="!",CCAVERIFY="",RELAYCLIENT=""
+
+    With -n nobody is asked who does without TLS; UCSPITLS="!" has our programs refuse them.
 
     A client that shows none, or one that has expired, has been revoked, or leads to no root in VERIFYDEPTH steps, gets
     an alert, the log says why, and PROGRAM does not start. With -s, PROGRAM finds the verified subject in
@@ -67,7 +69,7 @@ ENVIRONMENT
     CERTFILEEC, KEYFILEEC
                     another certificate, with a key of another kind, for clients that cannot use the first
     CAFILE, CADIR   roots for certificates of clients: a file, and a folder, of which all files are read at start,
-                    and when one has changed
+                    and when one has changed; with -i, -z, -m, -x, -y or CCAVERIFY, else nobody can be asked for any
     CCAFILE         the same if neither is set; -: no client has to show a certificate
     CCAVERIFY       if set, every client has to; either may also come from a rule
     CRLDIR          a folder of lists of revoked certificates

@@ -96,7 +96,18 @@ def conversation(port: int, context: ssl.SSLContext, start: bytes, sent: bytes) 
 
 def test_every_block_is_run_or_named_here() -> None:
     """The others are for a certification authority, or for programs that are not there."""
-    known = ("cd /var", "openssl ", "tcpserver ", "SMTPAUTH", "192.168", "#!/bin/sh", "cert = ", "SSL=1", "CERTFILE")
+    known = (
+        "cd /var",
+        "openssl ",
+        "tcpserver ",
+        "SMTPAUTH",
+        "192.168",
+        "192.0.2.9",
+        "#!/bin/sh",
+        "cert = ",
+        "SSL=1",
+        "CERTFILE",
+    )
     assert [text for text in BLOCKS if not text.startswith((*known, "certbot "))] == []
 
 
@@ -136,6 +147,20 @@ def test_the_rules_are_rules(system: MailSystem, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     with started(system, TCPSERVERS[1].replace("-RH", f"-x {tmp_path}/cdb -X -RH")) as server:
         assert b"-ERR TLS required" in server.talk(POP3_LOGIN + b"QUIT\r\n")  # from this host, by the last rule
+
+
+def test_by_a_rule_who_shows_no_certificate_does_not_get_in(system: MailSystem, tmp_path: Path) -> None:
+    text = block("192.0.2.9").replace("192.0.2.9", "127.0.0.1")
+    done = run([BIN / "tcprules", tmp_path / "cdb", tmp_path / "tmp"], text.encode() + b"\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    submission = TCPSERVERS[3].replace("-RH", f"-x {tmp_path}/cdb -RH")
+    roots = f"CAFILE={system.path}/control/servercert.pem "
+    mail = b"EHLO h\r\nMAIL FROM:<a@b>\r\nQUIT\r\n"
+    with started(system, roots + submission) as server:
+        assert b"\r\n530 " in server.talk(mail)
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            assert conversation(server.port, trusting(system), b"STARTTLS\r\n", mail) == b""
+        assert eventually(lambda: b": peer did not return a certificate\n" in server.log.text)
 
 
 def test_a_renewed_certificate_is_used_from_the_next_connection_on(system: MailSystem, tmp_path: Path) -> None:
