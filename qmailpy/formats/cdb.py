@@ -13,6 +13,7 @@ position that the file has reached, not 0.
 
 import errno
 from struct import Struct
+from struct import error as Unpackable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ HEADER = 2048  # bytes
 LIMIT = MASK  # bytes: positions have 32 bits
 
 PAIR = Struct("<LL")
+unpack_from = PAIR.unpack_from
 HEADER_PAIRS = Struct("<512L")
 
 BLOCK = 4096  # records joined at once while they wait for the header: fewer objects
@@ -132,47 +134,48 @@ def find(read, key: bytes) -> bytes | None:  # type: ignore[no-untyped-def]
     points beyond its end raises OSError(EPROTO), as in the originals. Whatever the file says, no slot is read
     twice.
     """
-    h = hash32(key)
-    table, slots = _pair(read((h & 255) * 8, 8))
-    if not slots:
-        return None
-    start = (h >> 8) % slots
-    probe = FIRST_PROBE
-    for slot, end in (start, slots), (0, start):
-        while slot < end:
+    h = HASH_START  # hash32, _pair: one function, as each one more costs a process that was just forked some pages
+    for byte in key:
+        h = (h * 33 ^ byte) & MASK
+    try:
+        table, slots = unpack_from(read((h & 255) * 8, 8))
+        if not slots:
+            return None
+        first = (h >> 8) % slots
+        slot, end, probe = first, slots, FIRST_PROBE
+        while True:
             count = min(probe, end - slot)
             piece = read(table + 8 * slot, 8 * count)
             for at in range(0, 8 * count, 8):
-                found, position = _pair(piece, at)
+                found, position = unpack_from(piece, at)
                 if not position:
                     return None
-                if found == h:
-                    data = _match(read, key, position)
-                    if data is not None:
-                        return data
+                if found != h:
+                    continue
+                start = 8 + len(key)
+                record: bytes = read(position, start + USUAL_DATA)
+                key_length, length = unpack_from(record)
+                if key_length != len(key):
+                    continue
+                if len(record) < start:
+                    raise _cut_short()
+                if record[8:start] != key:
+                    continue
+                data: bytes = record[start : start + length] if length <= USUAL_DATA else read(position + start, length)
+                if len(data) < length:
+                    raise _cut_short()
+                return data
             slot += count
             probe = min(2 * probe, PROBE_LIMIT)
-    return None
+            if slot >= end:
+                if end == first or not first:
+                    return None
+                slot, end = 0, first
+    except Unpackable:
+        raise _cut_short() from None
 
 
-def _match(read, key: bytes, position: int) -> bytes | None:  # type: ignore[no-untyped-def]
-    """Data of the record at position if key is its key, else None."""
-    start = 8 + len(key)
-    piece: bytes = read(position, start + USUAL_DATA)
-    key_length, length = _pair(piece)
-    if key_length != len(key):
-        return None
-    if len(piece) < start:
-        raise _cut_short()
-    if piece[8:start] != key:
-        return None
-    data: bytes = piece[start : start + length] if length <= USUAL_DATA else read(position + start, length)
-    if len(data) < length:
-        raise _cut_short()
-    return data
-
-
-def _pair(piece: bytes, at: int = 0) -> tuple[int, int]:
+def _pair(piece: bytes, at: int) -> tuple[int, int]:
     if len(piece) < at + 8:
         raise _cut_short()
     pair: tuple[int, int] = PAIR.unpack_from(piece, at)

@@ -6,7 +6,8 @@ is mapped: a file that is cut short meanwhile gives an error, where a mapped one
 
 import os
 
-from qmailpy.formats import cdb, tcprules
+from qmailpy.formats import tcprules
+from qmailpy.formats.cdb import find as find_in
 
 BLOCK = 4096  # bytes from the start, read once: the header, and all of a small file
 PIECE = 65536  # bytes; a file that lies about a length must not cost that much memory
@@ -17,6 +18,19 @@ def getter(fd: int):  # type: ignore[no-untyped-def]
 
     It raises OSError: EPROTO if the file is none or cut short. fd stays the caller's.
     """
+    read = _reader(fd)
+    return lambda key: find_in(read, key)
+
+
+def take(fd: int, key: bytes) -> bytes | None:
+    """One answer of getter, after which fd is closed. Raises OSError."""
+    try:
+        return find_in(_reader(fd), key)
+    finally:
+        os.close(fd)
+
+
+def _reader(fd: int):  # type: ignore[no-untyped-def]
     beginning = os.pread(fd, BLOCK, 0)
     whole = len(beginning) < BLOCK
 
@@ -33,7 +47,7 @@ def getter(fd: int):  # type: ignore[no-untyped-def]
             length -= len(piece)
         return b"".join(pieces)
 
-    return lambda key: cdb.find(read, key)
+    return read
 
 
 def find(path: bytes, ip: bytes, host: bytes | None = None, info: bytes | None = None) -> tcprules.Rule | None:

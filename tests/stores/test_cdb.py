@@ -117,3 +117,18 @@ def test_any_file_gives_an_answer_or_a_protocol_error(
             cdb.find(os.fsencode(path), ip, b"a.example", b"joe")
         except OSError as e:
             assert e.errno == errno.EPROTO
+
+
+@pytest.mark.parametrize("key", [b"a", b"absent", None])
+def test_one_answer_closes_the_descriptor_also_where_there_is_none(tmp_path: Path, key: bytes | None) -> None:
+    path = tmp_path / "one.cdb"
+    path.write_bytes(b"".join(format_cdb.make([(b"a", b"1")])) if key else b"none")
+    fd = os.open(path, os.O_RDONLY)
+    if key is None:
+        with pytest.raises(OSError) as e:
+            cdb.take(fd, b"a")
+        assert e.value.errno == errno.EPROTO
+    else:
+        assert cdb.take(fd, key) == (b"1" if key == b"a" else None)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
