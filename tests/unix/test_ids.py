@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,32 @@ ACT = (
     "    print(os.getresuid(), os.getresgid(), os.getgroups())\n"
     "assert (os.getresuid(), os.getresgid(), os.getgroups()) == before\n"
 )
+
+
+OPEN = (
+    "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+    "from qmailpy.unix import ids\n"
+    "before = os.getresuid(), os.getresgid(), os.getgroups()\n"
+    "os.chdir(sys.argv[2])\n"
+    "for path in sys.argv[3:]:\n"
+    "    try:\n"
+    "        os.close(ids.open_as(54321, 54322, os.fsencode(path), os.O_RDONLY))\n"
+    "        print('opened')\n"
+    "    except OSError as e:\n"
+    "        print(e.strerror)\n"
+    "    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before\n"
+)
+
+
+def test_root_opens_what_another_may_and_stays_root(tmp_path: Path) -> None:
+    for name, mode in ("anybody's", 0o644), ("mine", 0o600):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    tmp_path.chmod(0o755)  # those above it are for nobody else, so the paths are relative
+    result = run(["python3", "-IS", "-c", OPEN, str(BIN.parent), str(tmp_path), "anybody's", "mine", "absent"])
+    assert (result.returncode, result.stderr) == (0, b"")
+    mine = b"Permission denied" if os.geteuid() == 0 else b"opened"
+    assert result.stdout.splitlines() == [b"opened", mine, b"No such file or directory"]
 
 
 def test_root_acts_as_another_for_a_while_and_nobody_else_does() -> None:
