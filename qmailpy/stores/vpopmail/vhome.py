@@ -96,6 +96,12 @@ def vhome(env: "Mapping[bytes, bytes]") -> Vhome:
 
         entry = nss.passwd(ACCOUNT)
         path = entry[5] if entry is not None else qmail
+    if path.startswith(b"/"):
+        for part in path[1:].split(b"/"):
+            if not part or part.startswith(b"."):
+                break
+        else:  # nothing to be done, so the pages of posixpath are not touched
+            return Vhome(path, qmail)
     return Vhome(os.path.abspath(path), qmail)
 
 

@@ -18,6 +18,8 @@ def test_the_home_is_named_or_an_accounts_or_the_mail_systems(monkeypatch: pytes
     home = vhome.vhome({b"VPOPMAILHOME": b"/v/", b"QMAILHOME": b"/q"})
     assert (home.path, home.domains, home.etc, home.qmail) == (b"/v", b"/v/domains", b"/v/etc", b"/q")
     assert vhome.vhome({b"VPOPMAILHOME": b"v"}).path == os.getcwdb() + b"/v"
+    for odd in b"/", b"//", b"/v//w", b"/v/../w", b"/v/./w", b"/v/.w", b"/v/w/..", b"/v.w/x", b"./v", b"/v/w//":
+        assert vhome.vhome({b"VPOPMAILHOME": odd}).path == os.path.abspath(odd)
     monkeypatch.setattr("qmailpy.unix.nss.passwd", lambda name: None)
     assert vhome.vhome({b"QMAILHOME": b"/q"}).path == b"/q"
     entry = (b"vpopmail", b"x", 89, 89, b"", b"/home/vpopmail", b"")
