@@ -133,12 +133,24 @@ SEE ALSO
 import os
 import time
 
+# Names out of modules, where each login needs them: a module that a forked process touches is one more page to copy.
 from qmailpy import strerr
 from qmailpy.chain import Env, Exec
-from qmailpy.formats import cdb, fd3, numbers, syslog, tcprules, vpasswd, vpopmail
+from qmailpy.formats import cdb, fd3, syslog, tcprules, vpasswd, vpopmail
+from qmailpy.formats.numbers import scan
+from qmailpy.formats.vpopmail import split
+from qmailpy.stores import cdb as databases
 from qmailpy.stores.accounts import Refusal, handover, passwd
-from qmailpy.stores.vpopmail import accounts, appwords, domains, limits, logins, mailboxes, roaming, stamps
+from qmailpy.stores.accounts.handover import receive
+from qmailpy.stores.vpopmail import appwords, domains, limits, logins, mailboxes, roaming
+from qmailpy.stores.vpopmail.accounts import LAST_LOGIN
+from qmailpy.stores.vpopmail.accounts import get as get_account
+from qmailpy.stores.vpopmail.domains import find as find_domain
+from qmailpy.stores.vpopmail.limits import COMMON as COMMON_LIMITS
+from qmailpy.stores.vpopmail.limits import OWN as OWN_LIMITS
+from qmailpy.stores.vpopmail.logins import PLAIN, is_weak, proof
 from qmailpy.stores.vpopmail.settings import Settings
+from qmailpy.stores.vpopmail.stamps import write as write_stamp
 from qmailpy.stores.vpopmail.vhome import Vhome, vhome
 from qmailpy.unix import crypt, ids, nss, syslogd, timezone
 
@@ -192,7 +204,13 @@ NOTICE = 5
 TAG = b"vpopmail[%d]"
 STDERR = b"-"
 
-NOWHERE = b"/dev/null/nowhere"
+# For rehearsals
+NOWHERE = b"/proc/nowhere"
+NO_HOME = {
+    b"VPOPMAILHOME": NOWHERE, b"QMAILHOME": NOWHERE, b"VPOPMAIL_LOG": b"n", b"TCPLOCALPORT": b"110",
+    b"TCPREMOTEIP": b"192.0.2.1",
+}  # fmt: skip
+CHEAP = b"$5$rounds=1000$x$"
 REHEARSALS = 40
 
 
@@ -203,23 +221,51 @@ def prepare() -> None:
     page of each function for it: a fifth of the time of a login."""
     passwd.prepare()
     time.localtime()
-    stored = crypt.crypt(bytearray(b"x"), b"xx") or b""
+    stored = crypt.crypt(bytearray(b"x"), CHEAP)
+    if stored is None:  # this libcrypt has none of these
+        return
     line = b"%s:1:0:x:%s:NOQUOTA" % (stored, NOWHERE)
-    table = b"".join(cdb.make([(b"x", line)]))
-    for _ in range(REHEARSALS):
-        _rehearse(table, line)
+    try:
+        table = os.memfd_create(PROGRAM.decode())
+    except OSError:
+        return
+    try:
+        for part in cdb.make([(b"x", line)]):
+            os.write(table, part)
+        for _ in range(REHEARSALS):
+            _rehearse(table, line)
+    except (OSError, Refusal, Unable):  # a login will say it
+        pass
+    finally:
+        os.close(table)
 
 
-def _rehearse(table: bytes, line: bytes) -> None:
-    """A login in a home that cannot be there."""
-    login = Login(Vhome(NOWHERE, NOWHERE), {}, b"")
-    name, password, stamp = fd3.parse(bytearray(b"x@x.example\0x\0\0"))
-    vpopmail.split(name)
-    cdb.find(lambda at, length: table[at : at + length], b"x")
-    account = vpasswd.parse(b"x", line)
-    if not logins.is_locked(account):  # this libcrypt has DES
-        login._check_virtual(domains.Domain(b"x.example", NOWHERE, 1, 1), account, password, stamp)
-        login.next([name], name)
+def _rehearse(table: int, line: bytes) -> None:
+    """A login in a home that is not there, to an account in the cdb on table, by somebody who stays who he is. Raises
+    OSError, Refusal, Unable."""
+    reading, writing = os.pipe()
+    os.write(writing, b"x@x.example\0x\0\0")
+    os.close(writing)
+    name, password, stamp = receive(reading)
+    login = Login(vhome(NO_HOME), NO_HOME, b"")
+    user, given = split(name)
+    find_domain(login._home, given)
+    domain = domains.domain(given, b"x.example\x001\x001\0%s\0-\0" % NOWHERE)
+    if domain is None:
+        return
+    get_account(domain, user)
+    databases.take(os.dup(table), user)
+    account = vpasswd.parse(user, line)
+    login.check(name, password, stamp, lambda home, name: domain, lambda domain, user: account)
+    fd3.wipe(password)
+    login._note()
+    login._virtual, login._folder = None, b"."
+    login.enter(_stay, _stay)
+    login.next([name], name)
+
+
+def _stay(number: int) -> None:
+    """In place of what makes another of us."""
 
 
 class Unable(Exception):
@@ -251,16 +297,13 @@ class Login:
         self.who = b""  # for the log
         self._virtual: tuple[domains.Domain, vpasswd.Account] | None = None
         self._app = b""  # the name of the password
-        port = numbers.scan(env.get(b"TCPLOCALPORT", b""))[0]
+        port = scan(env.get(b"TCPLOCALPORT", b""))[0]
         name, self._kind = PORTS.get(port) or (b"%d" % port, _kind(word))
-        if self._kind in (POP, IMAP) and self.address in self._webmail():
-            name = self._kind = WEBMAIL
+        if self._kind != SMTP:
+            clients = self._settings.get(b"webmail")
+            if self.address in (WEBMAIL_CLIENTS if clients is None else clients).split():
+                name = self._kind = WEBMAIL
         self.log_name = b"vchkpw-" + name
-
-    def _webmail(self) -> list[bytes]:
-        """Raises OSError."""
-        words = self._settings.get(b"webmail")
-        return (WEBMAIL_CLIENTS if words is None else words).split()
 
     # what is said
 
@@ -280,7 +323,14 @@ class Login:
 
     # the steps
 
-    def check(self, name: bytes, password: bytearray, stamp: bytes) -> None:
+    def check(
+        self,
+        name: bytes,
+        password: bytearray,
+        stamp: bytes,
+        find: "Callable[[Vhome, bytes], domains.Domain | None]" = find_domain,
+        get: "Callable[[domains.Domain, bytes], vpasswd.Account | None]" = get_account,
+    ) -> None:
         """Find out whose login this is. Raises Unable: nobody's; Refusal, OSError."""
         self.who = name
         if not name:
@@ -289,13 +339,13 @@ class Login:
             raise Unable(NULL_PASSWORD, b"null password given")
         try:
             separators = self._settings.get(b"separators")
-            self.user, given = vpopmail.split(name, vpopmail.SEPARATORS if separators is None else separators)
+            self.user, given = split(name, vpopmail.SEPARATORS if separators is None else separators)
         except vpopmail.Invalid as e:
             raise Unable(ILLEGAL, b"invalid user/domain characters") from e
         self.domain = given or self._home.default_domain(self._env)
         self.who = self.user + b"@" + self.domain
-        domain = domains.find(self._home, self.domain)
-        account = accounts.get(domain, self.user) if domain is not None else None
+        domain = find(self._home, self.domain)
+        account = get(domain, self.user) if domain is not None else None
         if domain is not None and account is not None:
             self._check_virtual(domain, account, password, stamp)
         elif (domain is None or not given) and self._settings.is_on(b"system-users"):
@@ -307,41 +357,39 @@ class Login:
     def _check_virtual(
         self, domain: domains.Domain, account: vpasswd.Account, password: bytearray, stamp: bytes
     ) -> None:
-        if logins.is_locked(account):
-            logins.waste_time(domain, password)
-            empty = not account.password
-            raise Unable(NO_PASSWORD, b"user has no password") if empty else Unable(WRONG, b"password fail")
         app = b""
-        how = logins.proof(account, password, stamp)
+        how = proof(account, password, stamp)
         if not how:
             app = self._app_password(domain, account, password)
-            if not app:
-                raise Unable(WRONG, b"password fail")
             how = b"APP " + app
-        flags = self._flags(domain, account)
+        flags = account.gid
+        if os.access(domain.dir + OWN_LIMITS, os.F_OK) or self._settings.has_file(COMMON_LIMITS):  # few have any
+            flags = limits.flags(account, limits.read(self._home, domain))
         if flags & FORBIDDEN[self._kind]:
             raise Unable(DENIED, self._kind + b" access denied")
         self._log(b"(%s) login success" % how, self.who, (ALL,))
         if not account.dir:
             account = self._settled(domain, account)
-        if how == logins.PLAIN and logins.is_weak(account.password):
+        if how == PLAIN and is_weak(account.password) and self._settings.has(b"rehash"):
             self._strengthen(domain, account, password)
-        if self._kind != SMTP and not flags & vpasswd.NO_RELAY:
+        if self._kind != SMTP and not flags & vpasswd.NO_RELAY and self._settings.has(b"roaming"):
             self._open_relay()
         self._virtual, self._app = (domain, account), app
         self._uid, self._gid, self._folder = domain.uid, domain.gid, account.dir
 
-    def _flags(self, domain: domains.Domain, account: vpasswd.Account) -> int:
-        """What the account, or its domain, must not do. Most domains have no limits. Raises OSError."""
-        if os.access(domain.dir + limits.OWN, os.F_OK) or self._settings.has_file(limits.COMMON):
-            return limits.flags(account, limits.read(self._home, domain))
-        return account.gid
-
     def _app_password(self, domain: domains.Domain, account: vpasswd.Account, password: bytearray) -> bytes:
-        if not account.dir:
-            return b""
-        with ids.Acting(domain.uid, domain.gid):
-            return appwords.match(account.dir, password)
+        """The name of the password, where it is not that of the account. Raises Unable, OSError."""
+        if logins.is_locked(account):
+            logins.waste_time(domain, password)
+            empty = not account.password
+            raise Unable(NO_PASSWORD, b"user has no password") if empty else Unable(WRONG, b"password fail")
+        app = b""
+        if account.dir:
+            with ids.Acting(domain.uid, domain.gid):
+                app = appwords.match(account.dir, password)
+        if not app:
+            raise Unable(WRONG, b"password fail")
+        return app
 
     def _settled(self, domain: domains.Domain, account: vpasswd.Account) -> vpasswd.Account:
         try:
@@ -383,7 +431,9 @@ class Login:
             self._open_relay()
         self._uid, self._gid, self._folder = found.uid, found.gid, found.home
 
-    def enter(self) -> None:
+    def enter(
+        self, set_gid: "Callable[[int], None]" = ids.set_gid, set_uid: "Callable[[int], None]" = ids.set_uid
+    ) -> None:
         """Become who has logged in, in his directory, and leave there when and from where. For smtp, and for whoever
         is that already, nothing is given up. Raises Unable."""
         if self._kind == SMTP:
@@ -391,19 +441,19 @@ class Login:
                 self._note()
             return
         if os.geteuid() == 0 or (self._uid, self._gid) != (os.geteuid(), os.getegid()):
-            self._become(NO_GID, b"setgid", ids.set_gid, self._gid)
-            self._become(NO_UID, b"setuid", ids.set_uid, self._uid)
+            failed = NO_GID, b"setgid", self._gid
+            try:
+                set_gid(self._gid)
+                failed = NO_UID, b"setuid", self._uid
+                set_uid(self._uid)
+            except OSError as e:
+                code, text, number = failed
+                raise Unable(code, b"%s %d failed errno %d" % (text, number, e.errno or 0)) from e
         try:
             os.chdir(self._folder)
         except OSError as e:
             self._make_home(e)
         self._note()
-
-    def _become(self, code: int, text: bytes, act: "Callable[[int], None]", number: int) -> None:
-        try:
-            act(number)
-        except OSError as e:
-            raise Unable(code, b"%s %d failed errno %d" % (text, number, e.errno or 0)) from e
 
     def _make_home(self, error: OSError) -> None:
         failed = b"chdir failed errno %d %s" % (error.errno or 0, self._folder)
@@ -420,7 +470,7 @@ class Login:
         if self._virtual is None:
             return
         try:
-            stamps.write(self._folder + accounts.LAST_LOGIN, self.address)
+            write_stamp(self._folder + LAST_LOGIN, self.address)
             if self._app:
                 appwords.used(self._folder, self._app, self.address)
         except FileNotFoundError:
@@ -449,7 +499,7 @@ def log_in(argv: list[bytes], env: Env) -> int | Exec:
     """Raises Refusal, OSError."""
     login = Login(vhome(env), env, argv[1])
     try:
-        name, password, stamp = handover.receive()
+        name, password, stamp = receive()
     except Refusal as refusal:
         if refusal.error is None:
             raise Refusal(WRONG if refusal.code == fd3.REFUSED else refusal.code, refusal.text) from None

@@ -91,7 +91,9 @@ def parse(name: bytes, data: bytes) -> Account:
     password, uid, gid, gecos, folder, quota = fields[: FIELDS - 1]
     clear = fields[FIELDS - 1] if len(fields) >= FIELDS else None
     more = b":" + fields[FIELDS] if len(fields) > FIELDS else b""
-    return Account(name, password, _number(uid), _number(gid), gecos, folder, quota, clear, more)
+    kind = _number(uid) if uid.startswith(b"-") else scan(uid)[0]
+    flags = _number(gid) if gid.startswith(b"-") else scan(gid)[0]
+    return Account(name, password, kind, flags, gecos, folder, quota, clear, more)
 
 
 def parse_line(line: bytes) -> Account:
@@ -120,8 +122,8 @@ def build(account: Account) -> bytes:
 
 
 def _number(text: bytes) -> int:
-    """As atoi(3) reads it."""
-    return -scan(text[1:])[0] if text.startswith(b"-") else scan(text)[0]
+    """A negative one, as atoi(3) reads it."""
+    return -scan(text[1:])[0]
 
 
 def every(text: bytes) -> "Iterator[Account]":

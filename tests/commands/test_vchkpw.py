@@ -541,8 +541,19 @@ def test_behind_qmail_smtpd_a_user_authenticates(virtual: Virtual, cold: str) ->
 
 
 def test_what_a_server_does_before_it_forks_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    before = os.listdir("/proc/self/fd"), os.getresuid(), os.getresgid(), os.getgroups(), os.getcwd()
     vchkpw.prepare()
     assert capfd.readouterr() == ("", "")
+    assert (os.listdir("/proc/self/fd"), os.getresuid(), os.getresgid(), os.getgroups(), os.getcwd()) == before
+
+
+@pytest.mark.parametrize("hashed", [None, b"$5$rounds=1000$x$other"])
+def test_a_server_starts_also_where_no_login_can_be_rehearsed(
+    monkeypatch: pytest.MonkeyPatch, hashed: bytes | None
+) -> None:
+    hashes = iter([b"", b"$5$rounds=1000$x$y"])
+    monkeypatch.setattr("qmailpy.unix.crypt.crypt", lambda password, setting: next(hashes, hashed))
+    vchkpw.prepare()
 
 
 def test_behind_qmail_authd_it_decides_for_whoever_may_not_read_passwords(virtual: Virtual) -> None:

@@ -13,7 +13,7 @@ PACKET = 3  # descriptor
 MALFORMED = b"unable to understand descriptor 3: not NAME, NUL, PASSWORD, NUL"
 
 
-def receive() -> tuple[bytes, bytearray, bytes]:
+def receive(fd: int = PACKET) -> tuple[bytes, bytearray, bytes]:
     """Read descriptor 3 to its end and close it. (name, password, stamp); raises Refusal.
 
     The end of the data is the end of file: a producer may still be writing behind the third NUL.
@@ -21,7 +21,7 @@ def receive() -> tuple[bytes, bytearray, bytes]:
     room = bytearray(fd3.LIMIT + 1)
     packet = bytearray()
     try:
-        packet = room[: _read(room)]
+        packet = room[: _read(fd, room)]
         return fd3.parse(packet)
     except fd3.PacketError as e:
         code = e.args[0]
@@ -33,19 +33,19 @@ def receive() -> tuple[bytes, bytearray, bytes]:
         fd3.wipe(room)
 
 
-def _read(room: bytearray) -> int:
+def _read(fd: int, room: bytearray) -> int:
     """Fill room in place, so that no copy of the password is left behind; the number of bytes."""
     length = 0
     try:
         with memoryview(room) as view:
             while length < len(room):
-                got = os.readv(PACKET, [view[length:]])
+                got = os.readv(fd, [view[length:]])
                 if not got:
                     break
                 length += got
     finally:
         try:
-            os.close(PACKET)
+            os.close(fd)
         except OSError:
             pass
     return length

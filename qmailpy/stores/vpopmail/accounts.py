@@ -20,8 +20,9 @@ import os
 
 from qmailpy.formats import cdb as cdbfile
 from qmailpy.formats import netstrings, vpasswd, vpopmail
-from qmailpy.formats.vpasswd import Account
-from qmailpy.stores import cdb, maildir, maildirsize, safeio
+from qmailpy.formats.vpasswd import Account, Malformed, parse
+from qmailpy.stores import maildir, maildirsize, safeio
+from qmailpy.stores.cdb import take
 from qmailpy.stores.vpopmail import stamps, trees
 from qmailpy.unix import fds, ids, recordlocks
 
@@ -55,15 +56,18 @@ def get(domain: "Domain", user: bytes) -> Account | None:
     """The account of user, in lower case; None if there is none. Raises OSError: EPROTO for a cdb that is none.
 
     One look-up in vpasswd.cdb; where that is missing, as while a domain is being made, in vpasswd."""
-    with ids.Acting(domain.uid, domain.gid):
-        try:
-            fd = os.open(domain.dir + COMPILED, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return _account(user, vpasswd.find(_read(domain.dir + TEXT), user))
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return _account(user, cdb.getter(fd)(user))
-    finally:
-        os.close(fd)
+        fd = ids.open_as(domain.uid, domain.gid, domain.dir + COMPILED, flags)
+    except FileNotFoundError:
+        with ids.Acting(domain.uid, domain.gid):
+            data = vpasswd.find(_read(domain.dir + TEXT), user)
+    else:
+        data = take(fd, user)
+    try:  # what _account does, in the function that each login calls
+        return None if data is None else parse(user, data)
+    except Malformed:
+        return None
 
 
 def every(domain: "Domain") -> "Iterator[Account]":

@@ -7,8 +7,12 @@ made for.
 
 import os
 
-from qmailpy.formats import assign, numbers, vpopmail
-from qmailpy.stores import cdb, users
+from qmailpy.formats import assign
+from qmailpy.formats.assign import fields
+from qmailpy.formats.numbers import scan
+from qmailpy.formats.vpopmail import DOMAIN_CHARACTERS
+from qmailpy.stores.cdb import take
+from qmailpy.stores.users import CDB
 from qmailpy.unix import fds
 
 TYPE_CHECKING = False
@@ -44,18 +48,15 @@ def find(vhome: "Vhome", name: bytes) -> Domain | None:
     """The domain of a name, or the one it is an alias of; None if there is none. One look-up in users/cdb; where that
     is missing, users/assign is read. Raises OSError: EPROTO for a cdb that is none."""
     lower = name.lower()
-    if not lower or lower.translate(None, vpopmail.DOMAIN_CHARACTERS):
+    if not lower or lower.translate(None, DOMAIN_CHARACTERS):
         return None
     key = b"!" + lower + BREAK
     try:
-        fd = os.open(vhome.qmail + b"/" + users.CDB, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(vhome.qmail + b"/" + CDB, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return next((each for each in _listed(_text_if_any(vhome)) if each.alias == lower), None)
-    try:
-        data = cdb.getter(fd)(key)
-    finally:
-        os.close(fd)
-    return None if data is None else _domain(lower, data)
+    data = take(fd, key)
+    return None if data is None else domain(lower, data)
 
 
 def every(vhome: "Vhome", real: bytes = b"") -> "Iterator[Domain]":
@@ -97,19 +98,20 @@ def _listed(text: bytes) -> "Iterator[Domain]":
         if len(words) < assign.FIELDS + 2 or not words[0].startswith(assign.PREFIX) or not words[0].endswith(BREAK):
             continue
         name = words[0][1:-1].lower()
-        domain = _domain(name, b"\0".join(words[1:7]))
-        if domain is not None and name not in seen:
+        found = domain(name, b"\0".join(words[1:7]))
+        if found is not None and name not in seen:
             seen.add(name)
-            yield domain
+            yield found
 
 
-def _domain(name: bytes, data: bytes) -> Domain | None:
-    """None for a line that is no domain's: an account of the system has such ones too, without a dot in its name."""
+def domain(name: bytes, data: bytes) -> Domain | None:
+    """The domain of a name, by the six strings of its line; None for a line that is no domain's: an account of the
+    system has such ones too, without a dot in its name."""
     try:
-        real, uid, gid, folder, dash, _ = assign.fields(data)
+        real, uid, gid, folder, dash, _ = fields(data)
     except ValueError:
         return None
     if b"." not in real or dash != BREAK or not folder.startswith(b"/"):
         return None
-    owner = numbers.scan(uid)[0]
-    return Domain(real.lower(), folder, owner, numbers.scan(gid)[0], name) if owner else None
+    owner = scan(uid)[0]
+    return Domain(real.lower(), folder, owner, scan(gid)[0], name) if owner else None

@@ -4,7 +4,9 @@ import os
 
 from qmailpy.formats import digests, hashes
 from qmailpy.formats.cdb import HEADER, PAIR
+from qmailpy.formats.hashes import method as method_of
 from qmailpy.stores.accounts import Refusal, schemes
+from qmailpy.stores.accounts.schemes import matches
 from qmailpy.stores.vpopmail import accounts
 from qmailpy.unix import crypt, ids
 
@@ -28,21 +30,23 @@ STRONG = frozenset({
 def proof(account: "Account", password: bytearray, stamp: bytes) -> bytes:
     """How password, or the digest in its place, is that of account; b"" if it is not. Raises Refusal: nobody can tell.
 
-    Patches for SMTP have the challenge in the place of the password, and the digest in that of the stamp. The account
-    is not locked."""
+    Patches for SMTP have the challenge in the place of the password, and the digest in that of the stamp. Nothing
+    opens an account that is locked."""
     stored = bare(account.password)
+    if (len(stored) < hashes.SHORTEST or not stored.startswith(b"$")) and hashes.locked(stored):
+        return b""
     if account.clear:
         if schemes.is_challenge(stamp) and crypt.same(digests.apop(stamp, account.clear), password):
             return APOP
         for challenge, digest in ((stamp, password), (bytes(password), stamp)):
             if schemes.is_challenge(challenge) and crypt.same(digests.cram_md5(challenge, account.clear), digest):
                 return CRAM_MD5
-    return PLAIN if schemes.matches(stored, password, stamp) else b""
+    return PLAIN if matches(stored, password, stamp) else b""
 
 
 def bare(stored: bytes) -> bytes:
     """A hash without a label before it that means nothing, as the originals drop each `{...}`."""
-    method = hashes.method(stored)
+    method = method_of(stored)
     if method.startswith(b"{") and method not in schemes.LIBRARY and method not in schemes.PLAIN:
         return stored[len(method) :]
     return stored
@@ -54,7 +58,7 @@ def is_locked(account: "Account") -> bool:
 
 
 def is_weak(stored: bytes) -> bool:
-    return hashes.method(bare(stored)) not in STRONG
+    return method_of(bare(stored)) not in STRONG
 
 
 def waste_time(domain: "Domain | None", password: bytearray) -> None:
@@ -71,8 +75,8 @@ def _typical(domain: "Domain | None") -> bytes:
     if domain is None:
         return b""
     try:
-        with ids.Acting(domain.uid, domain.gid):
-            fd = os.open(domain.dir + accounts.COMPILED, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = ids.open_as(domain.uid, domain.gid, domain.dir + accounts.COMPILED, flags)
         try:
             data = os.pread(fd, SAMPLED, HEADER)
         finally:

@@ -25,9 +25,13 @@ class Settings:
     def get(self, name: bytes) -> bytes | None:
         """None if neither is there. Raises OSError."""
         word = self._env.get(PREFIX + name.upper().replace(b"-", b"_"))
-        if word is None and self.has_file(name):
+        if word is None and os.access(self._etc + b"/" + name, os.F_OK):
             return Etc(self._etc).line(name)
         return word
+
+    def has(self, name: bytes) -> bool:
+        """Whether it is there."""
+        return PREFIX + name.upper().replace(b"-", b"_") in self._env or self.has_file(name)
 
     def is_on(self, name: bytes) -> bool:
         """Whether it is there, and is not 0. Raises OSError."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmailpy.formats import cdb
+from qmailpy.formats import cdb, digests
 from qmailpy.formats.vpasswd import Account
 from qmailpy.stores.accounts import Refusal, schemes
 from qmailpy.stores.vpopmail import logins
@@ -69,6 +69,14 @@ def test_the_challenge_may_be_in_the_place_of_the_password_as_patches_for_smtp_h
 def test_what_is_weak_and_what_is_locked(stored: bytes, weak: bool, locked: bool) -> None:
     assert logins.is_locked(Account(b"max", stored)) == locked
     assert locked or logins.is_weak(stored) == weak
+
+
+@pytest.mark.parametrize("stored", [b"", b"*", b"!" + SHA512, b"$", b"$6", b"!" * 13, b"{any}"])
+def test_nothing_opens_a_locked_account(stored: bytes) -> None:
+    locked = Account(b"max", stored, clear=b"secret")
+    for password in b"secret", b"", stored, digests.apop(STAMP, b"secret"), digests.cram_md5(STAMP, b"secret"):
+        assert proof(locked, password, STAMP) == b""
+    assert proof(locked, STAMP, digests.cram_md5(STAMP, b"secret")) == b""
 
 
 @given(st.binary(max_size=30).filter(lambda stored: b"\0" not in stored), st.binary(max_size=30))

@@ -29,6 +29,7 @@ def test_the_variable_comes_before_the_file(
     settings = Settings(Vhome(bytes(tmp_path), bytes(tmp_path)), env)
     assert settings.get(b"system-users") == found
     assert settings.is_on(b"system-users") == is_on
+    assert settings.has(b"system-users") == (found is not None)
 
 
 def test_a_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
