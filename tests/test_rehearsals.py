@@ -1,6 +1,7 @@
 """What a server rehearses before its first connection: it succeeds, is heard by nobody, and leaves nothing behind."""
 
 import os
+import socket
 import subprocess
 import sys
 from importlib import import_module
@@ -55,6 +56,25 @@ def test_a_command_rehearses_without_an_error_or_a_trace(name: str, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
     after = {name for place in ("/dev/shm", "/tmp") for name in os.listdir(place) if name.startswith("rehearsal.")}
     assert after <= before
+
+
+@pytest.mark.parametrize("name", ["qmail-popup", "qmail-smtpd"])
+def test_what_the_environment_of_a_server_names_is_neither_closed_nor_waited_for(name: str, tmp_path: Path) -> None:
+    """Left from a server in which this one has been started, and a delay that is for clients."""
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "me").write_text("mail.example\n")
+    with socket.socket(socket.AF_UNIX) as held:
+        number = held.fileno()
+        named = dict.fromkeys(("SSLCTLFD", "SSLREADFD", "SSLWRITEFD"), str(number))
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, BIN / name],
+            env=environment(PYTHONPATH=str(ROOT), QMAILHOME=str(tmp_path), GREETDELAY="3600", **named),
+            capture_output=True,
+            pass_fds=[number],
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_NOFILE, (6, 6)", "RLIMIT_FSIZE, (0, 0)"])

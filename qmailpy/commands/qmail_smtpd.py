@@ -216,8 +216,9 @@ def prepare() -> None:
 
 
 def rehearse(stage: "Stage", word: bytes, env: Env) -> None:
-    """A client who thinks better of it."""
-    stage.play(b"EHLO rehearsal\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n", lambda: main([word], env))
+    """A client who thinks better of it. The server does not wait for him, nor let go of what its environment names."""
+    quick = {name: value for name, value in ucspitls.without(env).items() if name != b"GREETDELAY"}
+    stage.play(b"EHLO rehearsal\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n", lambda: main([word], quick))
 
 
 def serves_again(argv: list[bytes]) -> bool:
