@@ -29,6 +29,7 @@ DROPPING = b"warning: dropping connection, "
 LIMITS = frozenset({b"MAXLOAD", b"MAXCONNIP", b"MAXCONIP", b"MAXCONNC"})
 DENIED_BY_RULE = b"rule"
 AGAIN = 100  # connections that a process serves, if its program can
+REHEARSAL_S = 0.1  # for a connection from here
 FIELD_LIMIT = 100  # bytes of a field in a log line
 LOGGABLE = bytes(ch if 33 <= ch <= 126 and ch not in b"%:" else ord("?") for ch in range(256))
 
@@ -255,6 +256,7 @@ class Connection:
                 return self._drop(b"unable to print banner", e)
         try:
             fds.move(self.fd, 0)
+            self.fd = -1
             fds.copy(0, 1)
         except OSError as e:
             return self._drop(b"unable to set up descriptors", e)
@@ -264,10 +266,12 @@ class Connection:
         return become(self.server.program, env, who=who, complaint=DROPPING + b"unable to run")
 
     def end(self) -> None:
-        """In a process that goes on: close what the program was given besides 0 and 1, if it has not done so."""
-        if self.offered is None:
-            return
-        for fd in {self.offered.control, self.offered.reading, self.offered.writing}:
+        """In a process that goes on: close the connection if it has come to no program, and what the program was given
+        besides 0 and 1, if it has not done so."""
+        left = {self.fd} if self.fd >= 0 else set()
+        if self.offered is not None:
+            left |= {self.offered.control, self.offered.reading, self.offered.writing}
+        for fd in left:
             try:
                 os.close(fd)
             except OSError:
@@ -485,13 +489,17 @@ class Server:
         calling = _socket.socket(self.family, _socket.SOCK_STREAM)
         listening.bind(("::1" if self.family == _socket.AF_INET6 else "127.0.0.1", 0))
         listening.listen(1)
+        calling.settimeout(REHEARSAL_S)  # a firewall may have something against it
         calling.connect(listening.getsockname())
+        keeper = Rehearsed()
         fd, (ip, port, *_) = listening._accept()  # type: ignore[attr-defined]  # as in loops/accept
         connection = Connection(self, fd, (ip, port))
         connection.settings = self.settings.quiet()
-        connection.keeper = Rehearsed()
-        stage.play(b"", connection.prepare)
-        connection.end()
+        connection.keeper = keeper
+        try:
+            stage.play(b"", connection.prepare)
+        finally:
+            connection.end()
 
     def run(self) -> None:
         self._changed()

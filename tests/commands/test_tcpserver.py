@@ -1129,3 +1129,13 @@ def test_sessions_in_clear_leave_no_descriptor_in_a_process_that_serves_again(
             greeted(server)
             assert served(server) == pid
         assert sorted(os.listdir(f"/proc/{pid}/fd")) == before
+
+
+@pytest.mark.parametrize("why", ["rule", "limit"])
+def test_a_server_that_turns_this_host_away_keeps_nothing_of_its_rehearsal(folder: Path, why: str) -> None:
+    options = ["-RHl0", *(["-x", rules(folder, ":deny\n", "none.cdb")] if why == "rule" else [])]
+    env = environment(**({"MAXCONNIP": "0"} if why == "limit" else {}))
+    with serve(OURS, "cat", options=options, env=env) as server:
+        assert server.talk() == b""  # it accepts when it has rehearsed
+        open_ = [os.readlink(path) for path in Path(f"/proc/{server.pid}/fd").iterdir()]
+    assert len([name for name in open_ if name.startswith("socket:")]) == 1
