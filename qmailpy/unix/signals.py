@@ -75,9 +75,12 @@ def alarm(seconds: int) -> None:
     _signal.alarm(seconds)
 
 
+TIMERS = _signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF
+
+
 def stop_timers() -> None:
     """What fork(2) does in the child: no alarm and no interval timer runs."""
-    for timer in (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF):
+    for timer in TIMERS:
         _signal.setitimer(timer, 0)
 
 
@@ -89,15 +92,16 @@ def forget_handlers() -> None:
 
 
 class Handlers:
-    """What happens at the signals that chains change, to be put back."""
+    """What happens at the signals that chains change, and when an alarm or a timer sends one, to be put back."""
 
-    __slots__ = ("_caught", "_others", "_wakeup")
+    __slots__ = ("_caught", "_others", "_timers", "_wakeup")
 
     def __init__(self) -> None:
         self._caught = {number: _signal.getsignal(number) for number in _caught}
         self._others = {number: _signal.getsignal(number) for number in (PIPE, XFSZ)}
         self._wakeup = _signal.set_wakeup_fd(-1)
         wake(self._wakeup)
+        self._timers = [(timer, *_signal.getitimer(timer)) for timer in TIMERS]
 
     def put_back(self) -> None:
         forget_handlers()
@@ -105,6 +109,8 @@ class Handlers:
             _signal.signal(number, handler)
         _caught.update(self._caught)
         wake(self._wakeup)
+        for timer in self._timers:
+            _signal.setitimer(*timer)
 
 
 def undo_python() -> None:

@@ -76,6 +76,23 @@ def test_what_a_rehearsal_does_to_signals_is_taken_back() -> None:
         signals.forget_handlers()
 
 
+def test_an_alarm_that_was_set_before_still_comes() -> None:
+    """As that of whoever starts a server for a while."""
+    before = signal.setitimer(signal.ITIMER_REAL, 3600, 7)
+    try:
+        with stage.Stage():
+            signals.stop_timers()
+        remaining, interval = signal.getitimer(signal.ITIMER_REAL)
+        assert 3500 < remaining <= 3600
+        assert interval == 7
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        with stage.Stage():
+            signals.alarm(3600)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+
 def test_an_error_on_the_stage_is_the_callers_and_all_is_as_before() -> None:
     before = sorted(fds.descriptors())
 
