@@ -113,8 +113,9 @@ def close_on_exec(kept: tuple[int, ...] = ()) -> None:
         remember()
     numbers = _Handed.numbers or ()
     first = 0
+    held = frozenset(kept)  # without /proc it may be all there can be
     for fd in sorted((*numbers, *kept)) if kept else numbers:
-        if fd in kept or _inheritable(fd):
+        if fd in held or _inheritable(fd):
             if first < fd:  # closerange(0, 0) closes all there is
                 os.closerange(first, fd)
             first = fd + 1

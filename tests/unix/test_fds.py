@@ -1,6 +1,8 @@
 """Descriptors: what a step takes and what it leaves."""
 
 import os
+import subprocess
+import sys
 
 from qmailpy.unix.fds import close_others, descriptors, keep, share
 
@@ -31,6 +33,13 @@ def test_a_child_can_close_all_descriptors_but_some() -> None:
     assert os.read(reader, 1000) == b"%d 2 %d" % (listing, writer)
     for fd in (reader, *pair):
         os.close(fd)
+
+
+def test_a_step_that_keeps_all_there_can_be_is_not_slow() -> None:
+    """Without /proc nobody knows what is open, and a high limit is common."""
+    code = "from qmailpy.unix import fds; fds.remember(); fds.close_on_exec(tuple(range(200_000)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_closing_the_others_of_a_closed_descriptor_is_no_error() -> None:
