@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qmailpy import registry
+from qmailpy import chain, registry
 from tests.helpers import BIN, ROOT, environment
 
 REHEARSED = sorted(
@@ -75,6 +75,17 @@ def test_what_the_environment_of_a_server_names_is_neither_closed_nor_waited_for
             check=False,
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_an_error_in_a_rehearsal_stops_no_server() -> None:
+    played = []
+
+    def fail(stage: object) -> None:
+        played.append(stage)
+        raise ValueError
+
+    chain.rehearse([fail, fail])
+    assert len(played) == 2
 
 
 @pytest.mark.parametrize("limit", ["RLIMIT_NOFILE, (6, 6)", "RLIMIT_FSIZE, (0, 0)"])
