@@ -153,7 +153,8 @@ SECURITY
     When a connection has had a good end, its process waits ten seconds for another one from the same address, which
     costs a third of what a new process does. It never serves two addresses. But whoever takes such a process over, by
     an error of the library, has the connections that follow from the address that he came from, as of others behind
-    the same router; with QMAILPY_TLSAGAIN=1 each connection has a process of its own.
+    the same router; with QMAILPY_TLSAGAIN=1 each connection has a process of its own, and so has in any case one
+    for which a certificate has been shown.
 
     A client may send a thousand records without data, and then as many as those with some: each may demand new keys.
 

@@ -141,7 +141,8 @@ def serve(certificates, terms: Terms, jail: confine.Jail, cell: confine.Cell, re
         if not left:
             waiting.close()
         code = _serve_one(certificates, terms, text, PASSED.unpack(passed[0][2]), reporting)
-        if code or not left:
+        # A session of TLS 1.2 lives on in the context, and he who resumes it shows no certificate.
+        if code or not left or _demand(text):
             break
         for block in terms.blocks:
             block[:] = BLANK
@@ -166,6 +167,11 @@ def _serve_one(certificates, terms: Terms, text: bytes, given: tuple[int, ...], 
     return work(certificates, terms, network, local, control, reporting, text[:1] == ucspitls.TELL, text[1:])
 
 
+def _demand(client: bytes) -> bytes:
+    """What is asked of a client who has to show a certificate, or b""; client: as for the keeper."""
+    return client.partition(b" ")[2]
+
+
 def _unheard(unraisable: object) -> None:
     """Python would write pages where a reason belongs, about a name that is no ASCII."""
 
@@ -181,7 +187,7 @@ def work(  # type: ignore[no-untyped-def]
     client: bytes,
 ) -> int:
     """One connection. tell: whether the program wants to know what TLS is like; client: as for the keeper."""
-    address, _, demand = client.partition(b" ")
+    address, demand = client.partition(b" ")[0], _demand(client)
     connection = None
     try:
         context = certificates.verifying if demand else certificates.context

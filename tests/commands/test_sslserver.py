@@ -302,6 +302,23 @@ def test_a_ticket_of_who_need_not_show_a_certificate_is_none_for_who_has_to(
             assert eventually(lambda: b"127.0.0.2: peer did not return a certificate" in server.log.text)
 
 
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_who_has_shown_a_certificate_shows_it_again_for_the_next_connection(
+    authority: Authority, version: str
+) -> None:
+    made = context(own=authority.folder / "client.pem", version=version)
+    with serve_tls(authority, "echo", "in", options=["-msRHl0"], CAFILE=str(authority.roots)) as server:
+        session = None
+        for _ in range(5):
+            with connect(server, made, session=session) as client:
+                assert client.line() == b"in\n"
+                assert client.rest() == b""
+                assert not client.tls.session_reused
+                session = client.tls.session
+                client.end()
+            server.line("sslserver: end .* status 0")
+
+
 # Rules for addresses
 
 
