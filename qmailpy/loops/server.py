@@ -303,10 +303,12 @@ class Connection:
         wanted = self.settings.client if env.get(NO_CAS) != b"-" else 0
         if VERIFY in env:
             wanted = self.settings.client or NEEDED
+        # Each link has an fe80::1 of its own.
+        address = self.remote_ip + (b"%" + self.interface if self.interface else b"")
         if not wanted:
-            return self.remote_ip + b" "
+            return address + b" "
         name = described.get(b"TCPREMOTEHOST", b"") if wanted == NAMED else b""
-        return self.remote_ip + b" " + DEMAND + name
+        return address + b" " + DEMAND + name
 
     def _log_tls(self, variables: Env) -> None:
         agreed = [_loggable(variables.get(name, b"")) for name in (sslenviron.PROTOCOL, sslenviron.CIPHER)]
