@@ -209,8 +209,8 @@ def serve(peer: Peer, host: bytes, subprogram: list[bytes], env: Env) -> None:
 
 
 def rehearse(stage: "Stage", word: bytes, env: Env) -> None:
-    """A client who logs in with a subprogram that refuses it: ourselves, with too few arguments. What the server's environment
-    names for TLS is not ours to close."""
+    """A client who logs in with a subprogram that refuses it: ourselves, with too few arguments."""
+    # What the server's environment names for TLS is not ours to close.
     step = Exec([word, b"rehearsal", word], ucspitls.without(env))
     stage.play(b"CAPA\r\nUSER x\r\nPASS x\r\n", lambda: chain.attempt(step, env, tuple(fds.descriptors())))
 

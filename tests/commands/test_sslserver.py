@@ -303,9 +303,7 @@ def test_a_ticket_of_who_need_not_show_a_certificate_is_none_for_who_has_to(
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_who_has_shown_a_certificate_shows_it_again_for_the_next_connection(
-    authority: Authority, version: str
-) -> None:
+def test_who_has_shown_a_certificate_shows_it_again_for_the_next_connection(authority: Authority, version: str) -> None:
     made = context(own=authority.folder / "client.pem", version=version)
     with serve_tls(authority, "echo", "in", options=["-msRHl0"], CAFILE=str(authority.roots)) as server:
         session = None
