@@ -55,6 +55,11 @@ def hold() -> set[int]:
     return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals()))
 
 
+def hold_ends() -> set[int]:
+    """Block the signals by which others end a process, for a short time. Returns the mask for release."""
+    return set(_signal.pthread_sigmask(_signal.SIG_BLOCK, (TERM, INT, HUP)))
+
+
 def release(mask: set[int]) -> None:
     """Block what was blocked before hold, and let all else through."""
     _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)

@@ -17,17 +17,19 @@ BLOCK = 65536  # bytes
 
 class Stage:
     """In `with`: 0 to 3 are put aside, nobody hears what is said on 2, and at the end they, the current directory and
-    the handlers of signals are what they were. Raises OSError."""
+    the handlers of signals are what they were. Who is told to end meanwhile does so then. Raises OSError."""
 
-    __slots__ = ("_aside", "_before", "_folder", "_handlers")
+    __slots__ = ("_aside", "_before", "_folder", "_handlers", "_mask")
 
     def __init__(self) -> None:
         self._aside: dict[int, tuple[int | None, bool]] = {}
         self._before: int | None = None
         self._folder = b""
         self._handlers = signals.Handlers()
+        self._mask: set[int] = set()
 
     def __enter__(self) -> "Stage":
+        self._mask = signals.hold_ends()
         signals.ignore(signals.XFSZ)  # under a limit on files there is no folder, but a server all the same
         try:
             here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -46,6 +48,12 @@ class Stage:
         return self
 
     def __exit__(self, *error: object) -> None:
+        try:
+            self._put_back()
+        finally:
+            signals.release(self._mask)
+
+    def _put_back(self) -> None:
         for fd, (copy, inheritable) in self._aside.items():
             fds.put_back(fd, copy, inheritable)
         self._handlers.put_back()

@@ -93,6 +93,27 @@ def test_an_alarm_that_was_set_before_still_comes() -> None:
         signal.setitimer(signal.ITIMER_REAL, *before)
 
 
+def test_who_is_told_to_end_on_the_stage_removes_it_first(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from qmailpy.unix import stage\n"
+        "with stage.Stage() as on:\n"
+        "    os.write(1000, on.folder())\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "os._exit(1)"
+    )
+    reading, writing = os.pipe()
+    os.dup2(writing, 1000)
+    os.close(writing)
+    env = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, pass_fds=[1000], check=False)
+    os.close(1000)
+    folder = os.read(reading, 1000)
+    os.close(reading)
+    assert done.returncode == -signal.SIGTERM
+    assert folder
+    assert not os.path.exists(folder)
+
+
 def test_an_error_on_the_stage_is_the_callers_and_all_is_as_before() -> None:
     before = sorted(fds.descriptors())
 
