@@ -38,6 +38,8 @@ READY = b"+"
 PROGRAMS_FROM = 20  # numbers of what a program is given: above those that chains give a meaning to
 PROGRAMS_FROM_IF_FEW = 10
 
+AHEAD = 1 << 18  # bytes that a program may be ahead of TLS: with the usual 200 kB the two wait for each other
+
 LATE_S = 10  # that an answer may take beyond the handshake
 
 SPARES = 2  # processes that wait for a connection, whoever has it
@@ -93,6 +95,7 @@ class Keeper:
     def _ask(self, network: int, client: bytes, command: bytes) -> tuple[int, int]:
         """Our sides of local and control socket; command: what the keeper finds on the latter. network is closed."""
         local, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        local.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, AHEAD)
         try:
             control, their_control = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
             with_it = THREE.pack(network, theirs.fileno(), their_control.fileno())
