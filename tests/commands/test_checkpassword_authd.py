@@ -130,9 +130,9 @@ def test_an_impostor_is_told_nothing(service: Authd) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"4:Kmax", b"1:K,", b"4:Kmax,x", b"HTTP/1.1 200 OK\r\n", b"9" * 5000])
-def test_what_is_no_answer_is_later(said: bytes, tmp_path: Path) -> None:
+def test_what_is_no_answer_is_later(said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)  # a short name
+        monkeypatch.chdir(tmp_path)  # a short name
         server.bind("s")
         server.listen()
         thread = threading.Thread(target=say, args=(server, said))
@@ -154,9 +154,9 @@ def say(server: socket.socket, said: bytes) -> None:
             pass
 
 
-def test_an_answer_may_come_in_pieces(tmp_path: Path) -> None:
+def test_an_answer_may_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         server.bind("s")
         server.listen()
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from qmailpy.unix.fds import close_others, descriptors, keep, share
+from tests.helpers import ROOT
 
 
 def test_the_open_descriptors_are_listed() -> None:
@@ -38,7 +39,7 @@ def test_a_child_can_close_all_descriptors_but_some() -> None:
 def test_a_step_that_keeps_all_there_can_be_is_not_slow() -> None:
     """Without /proc nobody knows what is open, and a high limit is common."""
     code = "from qmailpy.unix import fds; fds.remember(); fds.close_on_exec(tuple(range(200_000)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
